@@ -1,0 +1,1 @@
+"""Grafana dashboards and sample configurations, as data files."""

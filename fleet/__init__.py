@@ -1,0 +1,1 @@
+"""Who is guarded: environments, policies, database access, stores, secrets. The ground floor."""

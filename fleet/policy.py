@@ -1,0 +1,182 @@
+"""What each tier is promised: the strategy guide's tables as typed defaults.
+
+Every cell can be set for a tier (`tiers:`) or for one environment (`environments: NAME: policy:`). A promise that is
+not made is None, and is never exported or judged.
+"""
+
+from __future__ import annotations
+
+from datetime import time, timedelta
+from enum import StrEnum
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from fleet.durations import Duration
+
+
+class Tier(StrEnum):
+    DEVELOPMENT = "development"
+    QA = "qa"
+    PREPROD = "preprod"
+    PRODUCTION = "production"
+
+
+class Risk(StrEnum):
+    """How much harm an action can do, from reading only to replacing a database."""
+
+    READ = "read"
+    SAFE = "safe"
+    GUARDED = "guarded"
+    DANGEROUS = "dangerous"
+    DESTRUCTIVE = "destructive"
+
+
+class Consent(StrEnum):
+    """What an action of some risk needs before it may run."""
+
+    AUTO = "auto"
+    ONE_APPROVAL = "one_approval"
+    TWO_APPROVALS = "two_approvals"
+    FORBIDDEN = "forbidden"
+
+
+class Strict(BaseModel):
+    """Base of all configuration: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Retention(Strict):
+    """How long backups of each frequency are kept; None keeps no such series."""
+
+    hourly: Duration | None = None
+    daily: Duration | None = None
+    weekly: Duration | None = None
+    monthly: Duration | None = None
+
+
+class BackupPolicy(Strict):
+    interval: Duration | None = Field(None, description="a backup at least this often; null: none is promised")
+    retention: Retention = Retention()
+    restore_test_interval: Duration | None = Field(None, description="a proven restore at least this often")
+    recovery_time: Duration | None = Field(None, description="RTO: back in service within")
+    recovery_point: Duration | None = Field(None, description="RPO: lose at most this much")
+
+
+class TlsPolicy(Strict):
+    required: bool = False
+    certificate: Literal["none", "self_signed", "valid"] = "none"
+
+
+class RowRetention(Strict):
+    """Rows of `table` whose `column` is older than `keep` are past their time."""
+
+    table: str = Field(pattern=r"^[^.]+(\.[^.]+)?$", description="name, or schema.name; public by default")
+    column: str = "created_at"
+    keep: Duration
+
+
+class DataPolicy(Strict):
+    pii_allowed: bool = False
+    refresh_interval: Duration | None = Field(None, description="sanitised data at most this old")
+    row_retention: tuple[RowRetention, ...] = ()
+
+
+class AccessPolicy(Strict):
+    literal_password: bool = Field(False, description="may a password stand in the configuration itself")
+    superusers: tuple[str, ...] | None = Field(None, description="the only superusers allowed; null: any")
+    read_only_roles: tuple[str, ...] = Field((), description="people's roles that must not be able to write")
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{name!r} is no time zone; write it like Europe/Rome or UTC") from error
+    return name
+
+
+class MaintenanceWindow(Strict):
+    """When guarded and dangerous work may run."""
+
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ("sun",)
+    start: time = time(2, 0)
+    length: Duration = timedelta(hours=4)
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+
+class VectorPolicy(Strict):
+    """The recall that searches are promised, as a ratio from 0 to 1."""
+
+    ivfflat_recall: float | None = Field(None, ge=0, le=1)
+    hnsw_recall: float | None = Field(None, ge=0, le=1)
+
+
+class ConsentPolicy(Strict):
+    """What each risk class needs."""
+
+    read: Consent = Consent.AUTO
+    safe: Consent = Consent.AUTO
+    guarded: Consent = Consent.AUTO
+    dangerous: Consent = Consent.AUTO
+    destructive: Consent = Consent.AUTO
+
+    def of(self, risk: Risk) -> Consent:
+        consent: Consent = getattr(self, risk.value)
+        return consent
+
+
+class Policy(Strict):
+    backup: BackupPolicy = BackupPolicy()
+    tls: TlsPolicy = TlsPolicy()
+    data: DataPolicy = DataPolicy()
+    access: AccessPolicy = AccessPolicy()
+    vectors: VectorPolicy = VectorPolicy()
+    consent: ConsentPolicy = ConsentPolicy()
+    window: MaintenanceWindow | None = Field(None, description="null: any time")
+    same_schema: bool = Field(True, description="must match the reference environment's schema")
+    disk_free_ratio: float = Field(0.10, ge=0, lt=1, description="free space below this is trouble")
+
+
+_DAY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
+_OLD_ROWS = (
+    RowRetention(table="messages", keep=90 * _DAY),
+    RowRetention(table="conversations", keep=90 * _DAY),
+)
+_RECALL = VectorPolicy(ivfflat_recall=0.85, hnsw_recall=0.90)
+
+TIER_DEFAULTS: dict[Tier, Policy] = {
+    Tier.DEVELOPMENT: Policy(access=AccessPolicy(literal_password=True)),
+    Tier.QA: Policy(
+        backup=BackupPolicy(interval=_DAY, retention=Retention(daily=7 * _DAY), restore_test_interval=30 * _DAY),
+        data=DataPolicy(refresh_interval=7 * _DAY),
+        vectors=_RECALL,
+        consent=ConsentPolicy(destructive=Consent.ONE_APPROVAL),
+    ),
+    Tier.PREPROD: Policy(
+        backup=BackupPolicy(interval=_DAY, retention=Retention(daily=30 * _DAY), restore_test_interval=7 * _DAY),
+        tls=TlsPolicy(required=True, certificate="valid"),
+        vectors=_RECALL,
+        window=MaintenanceWindow(),
+        consent=ConsentPolicy(dangerous=Consent.ONE_APPROVAL, destructive=Consent.TWO_APPROVALS),
+    ),
+    Tier.PRODUCTION: Policy(
+        backup=BackupPolicy(
+            interval=_HOUR,
+            retention=Retention(hourly=_DAY, daily=30 * _DAY, weekly=90 * _DAY, monthly=365 * _DAY),
+            restore_test_interval=7 * _DAY,
+            recovery_time=timedelta(minutes=15),
+            recovery_point=_HOUR,
+        ),
+        tls=TlsPolicy(required=True, certificate="valid"),
+        data=DataPolicy(pii_allowed=True, row_retention=_OLD_ROWS),
+        vectors=_RECALL,
+        window=MaintenanceWindow(),
+        consent=ConsentPolicy(
+            guarded=Consent.ONE_APPROVAL, dangerous=Consent.ONE_APPROVAL, destructive=Consent.FORBIDDEN
+        ),
+    ),
+}

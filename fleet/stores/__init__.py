@@ -1,0 +1,5 @@
+"""Where backups are kept: one file a kind of store."""
+
+from fleet.stores._store import Stat, Store
+
+__all__ = ["Stat", "Store"]
