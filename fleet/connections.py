@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
+from asyncpg.exceptions import ClientConfigurationError
 
-from fleet.environment import Environment, TlsMode
+from fleet.dsn import first_address, plain_dsn
+from fleet.environment import TLS_MODES, Environment, TlsMode
 from fleet.errors import ConnectError
 from fleet.secrets import Secrets
 
 CONNECT_SECONDS = 5.0
+# how long to wait for a connection that is lent before closing another database's: opening takes 3 to 5 ms, and the
+# first statement in a new session ten times as long as the next
+PATIENCE_SECONDS = 0.05
 Connection = asyncpg.Connection
 Record = asyncpg.Record
 
@@ -22,16 +27,20 @@ _REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificat
 
 
 class Connections:
-    """At most `environment.connections` connections, the least recently used closed first.
+    """At most `environment.connections` connections, kept open until another database needs room.
 
-    Opening one costs 3 to 5 ms, so they are kept. A connection that comes back broken is forgotten.
+    The least recently used goes first. A connection that comes back broken is forgotten.
     """
 
     def __init__(self, environment: Environment, secrets: Secrets, *, statement_seconds: float = 10.0) -> None:
-        self._environment = environment
+        self.environment = environment
         self._secrets = secrets
         self._slots = asyncio.Semaphore(environment.connections)
-        self._idle: list[tuple[str | None, Connection]] = []
+        self._home = ""  # the database of the DSN, known once we were there
+        self._idle: list[tuple[str, Connection]] = []
+        self._lent: list[str] = []
+        self._busy = 0  # slots taken, by connections lent, opened or waited for
+        self._returned = asyncio.Event()
         self._settings = {
             "application_name": "custode",
             "default_transaction_read_only": "on",
@@ -49,51 +58,98 @@ class Connections:
             asyncpg.InvalidCatalogNameError: there is no such database (any more).
         """
         async with self._slots:
-            connection = await self._take(database)
+            self._busy += 1
             try:
-                yield connection
+                name, connection = await self._take(database)
+                self._lent.append(name)
+                try:
+                    yield connection
+                finally:
+                    self._lent.remove(name)
+                    if not connection.is_closed():
+                        self._idle.append((name, connection))
+                    self._returned.set()
             finally:
-                if not connection.is_closed():
-                    self._idle.append((database, connection))
+                self._busy -= 1
+
+    async def address(self) -> tuple[str, int] | None:
+        """Host and TCP port of the first server that the DSN leads to; None where that is a Unix socket.
+
+        Raises:
+            SecretError: the DSN cannot be resolved.
+            ValueError: it is no valid URL.
+        """
+        return first_address(await self._secrets.fill(self.environment.dsn))
 
     async def close(self) -> None:
-        """Close what is idle; connections in use close as they come back to a closed loop."""
+        """Close what is idle."""
         idle, self._idle = self._idle, []
         for _, connection in idle:
-            connection.terminate()
+            with suppress(OSError, TimeoutError):
+                await connection.close(timeout=1)
 
-    async def _take(self, database: str | None) -> Connection:
+    async def _take(self, database: str | None) -> tuple[str, Connection]:
+        kept = self._kept(database)
+        if kept is None and self._full() and (database or self._home) in self._lent:
+            kept = await self._wait(database)
+        if kept is not None:
+            return kept
+        if self._full():
+            await self._idle.pop(0)[1].close(timeout=1)
+        connection = await self._open(database)
+        return database or self._home, connection
+
+    def _full(self) -> bool:
+        return bool(self._idle) and len(self._idle) + self._busy > self.environment.connections
+
+    async def _wait(self, database: str | None) -> tuple[str, Connection] | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (kept := self._kept(database)) is None:
+                    self._returned.clear()
+                    await self._returned.wait()
+                return kept
+        return None
+
+    def _kept(self, database: str | None) -> tuple[str, Connection] | None:
+        """Take an idle connection, the last used first."""
+        name = database or self._home
         for index in range(len(self._idle) - 1, -1, -1):
-            if self._idle[index][0] == database:
-                connection = self._idle.pop(index)[1]
-                if not connection.is_closed():
-                    return connection
-        if len(self._idle) >= self._environment.connections:
-            self._idle.pop(0)[1].terminate()
+            if self._idle[index][0] == name:
+                kept = self._idle.pop(index)
+                if not kept[1].is_closed():
+                    return kept
+        return None
+
+    async def _open(self, database: str | None) -> Connection:
         try:
             return await self._connect(database)
         except _REFUSED:
             # a rotated password: ask its source once more
-            self._secrets.forget(self._environment.dsn)
+            self._secrets.forget(self.environment.dsn)
         try:
             return await self._connect(database)
         except _REFUSED as error:
             raise ConnectError(
-                f"{self._environment.name}: {error}", hint="are user, password and pg_hba.conf right?"
+                f"{self.environment.name}: {error}", hint="are user, password and pg_hba.conf right?"
             ) from error
 
     async def _connect(self, database: str | None) -> Connection:
-        name = self._environment.name
-        dsn = plain_dsn(await self._secrets.fill(self._environment.dsn))
+        name = self.environment.name
         try:
-            return await asyncpg.connect(
+            dsn = plain_dsn(await self._secrets.fill(self.environment.dsn))
+            tls = _tls(self.environment, tls_mode(self.environment, dsn))
+            connection = await asyncpg.connect(
                 dsn,
                 database=database,
-                ssl=_tls(self._environment),
+                ssl=tls,
                 timeout=CONNECT_SECONDS,
                 server_settings=self._settings,
                 statement_cache_size=200,
+                max_cached_statement_lifetime=0,  # the collectors' statements are few and for ever
             )
+            if database is None:
+                self._home = await _database(connection)
         except (*_REFUSED, asyncpg.InvalidCatalogNameError):
             raise
         except TimeoutError as error:
@@ -101,20 +157,43 @@ class Connections:
                 f"{name}: no answer within {CONNECT_SECONDS:g} s",
                 hint="is the host right, and open in the firewall?",
             ) from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        except (OSError, asyncpg.PostgresError) as error:  # before ValueError, which a bad certificate is as well
             raise ConnectError(f"{name}: cannot connect: {error}") from error
+        except (ValueError, ClientConfigurationError) as error:
+            # its text may quote a part of the URL, and with it of the password
+            raise ConnectError(
+                f"{name}: the database URL cannot be used ({type(error).__name__})",
+                hint="is it postgresql://user:password@host/database, with what is special percent-encoded (@ is %40)?",
+            ) from None
+        except asyncpg.InterfaceError as error:
+            raise ConnectError(f"{name}: cannot connect: {error}") from error
+        return connection
 
 
-def plain_dsn(dsn: str) -> str:
-    """Turn SQLAlchemy's spelling (`postgresql+asyncpg://...?ssl=require`) into libpq's."""
-    parts = urlsplit(dsn)
-    query = [("sslmode" if key == "ssl" else key, value) for key, value in parse_qsl(parts.query)]
-    return urlunsplit(parts._replace(scheme=parts.scheme.partition("+")[0], query=urlencode(query)))
+async def _database(connection: Connection) -> str:
+    try:
+        return str(await connection.fetchval("select current_database()", timeout=CONNECT_SECONDS))
+    except BaseException:
+        connection.terminate()
+        raise
 
 
-def _tls(environment: Environment) -> ssl.SSLContext | TlsMode:
+def tls_mode(environment: Environment, dsn: str) -> TlsMode:
+    """The mode of `tls:` in the configuration; where it says none, the URL's, made as strict as the policy asks.
+
+    Raises:
+        ValueError: the URL asks for a mode that does not exist.
+    """
+    if environment.tls.mode is not None:
+        return environment.tls.mode
+    asked = dict(parse_qsl(urlsplit(dsn).query)).get("sslmode", "prefer")
+    least: TlsMode = "require" if environment.policy.tls.required else "disable"
+    return TLS_MODES[max(TLS_MODES.index(asked), TLS_MODES.index(least))]
+
+
+def _tls(environment: Environment, mode: TlsMode) -> ssl.SSLContext | TlsMode:
     """What asyncpg takes: libpq's mode as a word, or a context where the mode checks certificates."""
-    mode, tls = environment.tls_mode, environment.tls
+    tls = environment.tls
     if mode == "disable":
         return "disable"
     if tls.ca_file is None and tls.cert_file is None and mode in {"allow", "prefer", "require"}:

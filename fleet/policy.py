@@ -6,6 +6,7 @@ not made is None, and is never exported or judged.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import time, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -43,45 +44,63 @@ class Consent(StrEnum):
 
 
 class Strict(BaseModel):
-    """Base of all configuration: unknown keys are errors, values do not change after loading."""
+    """Base of all configuration: unknown keys are errors, values do not change after loading, errors quote no input."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 
 class Retention(Strict):
     """How long backups of each frequency are kept; None keeps no such series."""
 
-    hourly: Duration | None = None
-    daily: Duration | None = None
-    weekly: Duration | None = None
-    monthly: Duration | None = None
+    hourly: Duration | None = Field(None, description="how long one backup of each hour is kept; null: none is")
+    daily: Duration | None = Field(None, description="the same, of each day")
+    weekly: Duration | None = Field(None, description="the same, of each week")
+    monthly: Duration | None = Field(None, description="the same, of each month")
 
 
 class BackupPolicy(Strict):
     interval: Duration | None = Field(None, description="a backup at least this often; null: none is promised")
     retention: Retention = Retention()
-    restore_test_interval: Duration | None = Field(None, description="a proven restore at least this often")
-    recovery_time: Duration | None = Field(None, description="RTO: back in service within")
-    recovery_point: Duration | None = Field(None, description="RPO: lose at most this much")
+    restore_test_interval: Duration | None = Field(
+        None, description="a proven restore at least this often; null: none is promised"
+    )
+    recovery_time: Duration | None = Field(None, description="RTO: back in service within; null: not promised")
+    recovery_point: Duration | None = Field(None, description="RPO: lose at most this much; null: not promised")
 
 
 class TlsPolicy(Strict):
-    required: bool = False
-    certificate: Literal["none", "self_signed", "valid"] = "none"
+    required: bool = Field(False, description="sessions over a network must be encrypted")
+    certificate: Literal["none", "self_signed", "valid"] = Field("none", description="what the server must show")
 
 
 class RowRetention(Strict):
     """Rows of `table` whose `column` is older than `keep` are past their time."""
 
     table: str = Field(pattern=r"^[^.]+(\.[^.]+)?$", description="name, or schema.name; public by default")
-    column: str = "created_at"
-    keep: Duration
+    column: str = Field("created_at", description="a timestamp or date: the age of the row")
+    keep: Duration = Field(description="older rows are past their time")
+
+    @property
+    def qualified(self) -> tuple[str, str]:
+        """Schema and name of the table."""
+        schema, _, name = self.table.rpartition(".")
+        return schema or "public", name
+
+
+def _one_rule_a_table(rules: tuple[RowRetention, ...]) -> tuple[RowRetention, ...]:
+    counted = Counter(rule.qualified for rule in rules)
+    twice = [".".join(table) for table, count in counted.items() if count > 1]
+    if twice:
+        raise ValueError(f"has more than one rule for {', '.join(twice)}")
+    return rules
 
 
 class DataPolicy(Strict):
-    pii_allowed: bool = False
-    refresh_interval: Duration | None = Field(None, description="sanitised data at most this old")
-    row_retention: tuple[RowRetention, ...] = ()
+    pii_allowed: bool = Field(False, description="may hold personal data as it is")
+    refresh_interval: Duration | None = Field(None, description="sanitised data at most this old; null: not promised")
+    row_retention: Annotated[tuple[RowRetention, ...], AfterValidator(_one_rule_a_table)] = Field(
+        (), description="which rows are deleted when they are old; one rule a table"
+    )
 
 
 class AccessPolicy(Strict):
@@ -101,27 +120,31 @@ def _zone(name: str) -> str:
 class MaintenanceWindow(Strict):
     """When guarded and dangerous work may run."""
 
-    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ("sun",)
-    start: time = time(2, 0)
-    length: Duration = timedelta(hours=4)
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(
+        ("sun",), description="the days on which it opens"
+    )
+    start: time = Field(time(2, 0), description="when it opens")
+    length: Duration = Field(timedelta(hours=4), description="how long it stays open")
+    timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="of `start`, such as Europe/Rome")
 
 
 class VectorPolicy(Strict):
     """The recall that searches are promised, as a ratio from 0 to 1."""
 
-    ivfflat_recall: float | None = Field(None, ge=0, le=1)
-    hnsw_recall: float | None = Field(None, ge=0, le=1)
+    ivfflat_recall: float | None = Field(
+        None, ge=0, le=1, description="recall promised through an IVFFlat index; null: none is"
+    )
+    hnsw_recall: float | None = Field(None, ge=0, le=1, description="the same through an HNSW index")
 
 
 class ConsentPolicy(Strict):
     """What each risk class needs."""
 
-    read: Consent = Consent.AUTO
-    safe: Consent = Consent.AUTO
-    guarded: Consent = Consent.AUTO
-    dangerous: Consent = Consent.AUTO
-    destructive: Consent = Consent.AUTO
+    read: Consent = Field(Consent.AUTO, description="before a restore test into scratch, a recall probe")
+    safe: Consent = Field(Consent.AUTO, description="before a backup, pruning, ANALYZE")
+    guarded: Consent = Field(Consent.AUTO, description="before a reindex, deleting rows past their time")
+    dangerous: Consent = Field(Consent.AUTO, description="before dropping an index, a refresh, a migration")
+    destructive: Consent = Field(Consent.AUTO, description="before a reset, a switch to a restored database")
 
     def of(self, risk: Risk) -> Consent:
         consent: Consent = getattr(self, risk.value)
@@ -135,7 +158,9 @@ class Policy(Strict):
     access: AccessPolicy = AccessPolicy()
     vectors: VectorPolicy = VectorPolicy()
     consent: ConsentPolicy = ConsentPolicy()
-    window: MaintenanceWindow | None = Field(None, description="null: any time")
+    window: MaintenanceWindow | None = Field(
+        None, description="when guarded and dangerous work may run; null: any time"
+    )
     same_schema: bool = Field(True, description="must match the reference environment's schema")
     disk_free_ratio: float = Field(0.10, ge=0, lt=1, description="free space below this is trouble")
 

@@ -5,10 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+from yarl import URL
 
 from fleet.connections import Connections
 from fleet.policy import Strict
+
+
+def _without_login(url: str) -> str:
+    parsed = URL(url)
+    if parsed.user is not None or parsed.password is not None:
+        raise ValueError(
+            "must hold no user and password, for the URL is shown as it is; let the network say who may read it"
+        )
+    return url
+
+
+WebUrl = Annotated[str, Field(pattern=r"^https?://"), AfterValidator(_without_login)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from fleet.secrets._source import SecretSource
 log = structlog.get_logger()
 
 _INSIDE = re.compile(r"\$\{([a-z]+):([^}]+)\}")
+_WHOLE = re.compile(r"[a-z]+:(?!//)")
 CACHE_SECONDS = 300.0
 
 
@@ -48,23 +49,25 @@ class SecretText:
 
     @property
     def references(self) -> list[tuple[str, str]]:
-        """The (scheme, reference) pairs in the text; a known scheme at its start makes the whole text one."""
-        scheme, colon, reference = self.raw.partition(":")
-        if colon and re.fullmatch("[a-z]+", scheme) and not reference.startswith("//"):
+        """The (scheme, reference) pairs in the text."""
+        if self.is_reference:
+            scheme, _, reference = self.raw.partition(":")
             return [(scheme, reference)]
         return _INSIDE.findall(self.raw)
 
     @property
     def is_reference(self) -> bool:
-        return bool(self.references) and not _INSIDE.search(self.raw)
+        """Whether the whole text is one reference: `scheme:` at its start, no `//` after it, none inside."""
+        return _WHOLE.match(self.raw) is not None and not _INSIDE.search(self.raw)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        from_str = core_schema.no_info_after_validator_function(cls, core_schema.str_schema(min_length=1))
-        return core_schema.json_or_python_schema(
-            json_schema=from_str,
-            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), from_str]),
-            serialization=core_schema.plain_serializer_function_ser_schema(str),
+        def from_raw(value: Any) -> Any:
+            return value.raw if isinstance(value, cls) else value
+
+        text = core_schema.no_info_after_validator_function(cls, core_schema.str_schema(min_length=1))
+        return core_schema.no_info_before_validator_function(
+            from_raw, text, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )
 
 
@@ -87,18 +90,17 @@ class Secrets:
         return list(self._sources)
 
     async def fill(self, text: SecretText) -> str:
-        """Resolve `text`. A value put inside a larger text (a DSN) is percent-encoded.
+        """Resolve `text`. A value put inside a URL is percent-encoded.
 
         Raises:
             SecretError: an unknown scheme, or a secret that cannot be read and never was.
         """
         if text.is_reference:
             return await self._resolve(*text.references[0])
-        filled = text.raw
-        for scheme, reference in text.references:
-            value = await self._resolve(scheme, reference)
-            filled = filled.replace(f"${{{scheme}:{reference}}}", quote(value, safe=""))
-        return filled
+        values = {key: await self._resolve(*key) for key in text.references}
+        if "://" in text.raw:
+            values = {key: quote(value, safe="") for key, value in values.items()}
+        return _INSIDE.sub(lambda match: values[match[1], match[2]], text.raw)
 
     def forget(self, text: SecretText) -> None:
         """Ask the source again next time: what it gave was refused (a rotated password)."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from fleet.policy import TIER_DEFAULTS, Consent, MaintenanceWindow, Policy, Risk, RowRetention, Tier
+from fleet.policy import TIER_DEFAULTS, Consent, DataPolicy, MaintenanceWindow, Policy, Risk, RowRetention, Tier
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -77,3 +77,11 @@ def test_bad_values_are_refused() -> None:
         Policy.model_validate({"backups": {}})
     with pytest.raises(ValidationError, match="pattern"):
         RowRetention(table="a.b.c", keep=DAY)
+
+
+@pytest.mark.parametrize(("one", "two"), [("log", "log"), ("log", "public.log"), ("app.log", "app.log")])
+def test_a_table_has_one_rule(one: str, two: str) -> None:
+    rules = (RowRetention(table=one, keep=DAY), RowRetention(table=two, column="seen", keep=DAY))
+    with pytest.raises(ValidationError, match=r"more than one rule for (public|app)\.log"):
+        DataPolicy(row_retention=rules)
+    DataPolicy(row_retention=(rules[0], RowRetention(table="other.log", keep=DAY)))

@@ -1,0 +1,80 @@
+"""What a backup notes of the database that it dumps, read in the snapshot of the dump."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleet.backups.manifest import Table
+from fleet.connections import Connection, Connections
+from fleet.environment import Environment
+
+_DATABASES = """
+    select datname from pg_database
+    where datallowconn and not datistemplate and has_database_privilege(oid, 'connect')
+    order by datname
+"""
+
+# without indexes, whose definitions are all that a dump holds of them; their pages are counted by whatever built them
+_TABLE_BYTES = """
+    select greatest(0, pg_database_size(current_database()) - coalesce((
+        select sum(relpages::bigint) * current_setting('block_size')::bigint
+        from pg_class where relkind = 'i' and relpersistence <> 't'), 0))::bigint
+"""
+
+_TABLES = """
+    select n.nspname as schema_name, c.relname as name,
+        -- never analysed is -1; before version 14 it was 0 on 0 pages
+        case when c.reltuples > 0 or (c.reltuples = 0
+            and (c.relpages > 0 or current_setting('server_version_num')::int >= 140000))
+        then c.reltuples::bigint end as rows
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind = 'r' and c.relpersistence <> 't'
+        and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+        and not exists (
+            select from pg_depend d
+            where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
+    order by 1, 2
+"""
+
+_VERSION_TABLE = """
+    select format('select version_num::text from %I.%I order by 1', n.nspname, c.relname)
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = $1 and c.relname = $2 and c.relkind = 'r' and has_table_privilege(c.oid, 'select')
+        and exists (select from pg_attribute where attrelid = c.oid and attname = 'version_num' and not attisdropped)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    extensions: dict[str, str]
+    revisions: tuple[str, ...]
+    tables: tuple[Table, ...]
+
+
+async def databases_of(environment: Environment, connections: Connections) -> list[str]:
+    """The configured databases, or all that accept us. Raises ConnectError."""
+    if environment.databases is not None:
+        return list(environment.databases)
+    async with connections.acquire() as connection:
+        return [record["datname"] for record in await connection.fetch(_DATABASES)]
+
+
+async def table_bytes(connection: Connection) -> int:
+    """Bytes of the database without its indexes: the most that a compressed dump of it takes.
+
+    Measured on tables of vectors: 0.72 to 0.85 of it; less where there is text.
+    """
+    size: int = await connection.fetchval(_TABLE_BYTES)
+    return size
+
+
+async def read_facts(connection: Connection, environment: Environment) -> DatabaseFacts:
+    schema, _, table = environment.migrations.version_table.rpartition(".")
+    read_versions = await connection.fetchval(_VERSION_TABLE, schema or "public", table)
+    revisions = await connection.fetch(read_versions) if read_versions else []
+    extensions = await connection.fetch("select extname, extversion from pg_extension order by 1")
+    return DatabaseFacts(
+        {record["extname"]: record["extversion"] for record in extensions},
+        tuple(record["version_num"] for record in revisions),
+        tuple(Table.model_validate(dict(record)) for record in await connection.fetch(_TABLES)),
+    )
