@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from datetime import timedelta
 from typing import ClassVar
 
+from pydantic import Field
+
 from collectors._family import Family, Rows
 from collectors._target import Target
 from fleet.durations import Duration
@@ -22,10 +24,10 @@ class Collector(ABC):
     class Options(Strict):
         """Every collector has these; `interval` and `max_series` default to what suits the subject."""
 
-        enabled: bool = True
-        interval: Duration = timedelta(seconds=15)
-        timeout: Duration = timedelta(seconds=10)
-        max_series: int = 20_000
+        enabled: bool = Field(True, description="whether it runs at all")
+        interval: Duration = Field(timedelta(seconds=15), description="how often it runs")
+        timeout: Duration = Field(timedelta(seconds=10), description="how long one run may take")
+        max_series: int = Field(20_000, description="most series of one environment; what is left out is counted")
 
     def __init__(self, options: Options) -> None:
         self.options = options

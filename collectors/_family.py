@@ -36,9 +36,12 @@ def info(name: str, help_: str) -> Metric:
     return Metric(PREFIX + name, "info", help_)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """Metrics that share their labels and are read together, one record for each set of label values."""
+    """Metrics that share their labels and are read together, one record for each set of label values.
+
+    A constant of its collector, known by identity.
+    """
 
     labels: tuple[str, ...]
     metrics: tuple[Metric, ...]
@@ -49,12 +52,55 @@ class Family:
         Each record holds one value a label (None is an empty label), then one number a metric (None: no sample).
         asyncpg Records fit as they are. When there are too many series, the first `keep` records are never left out,
         the last ones go first.
+
+        Raises:
+            ValueError: a record holds more or fewer values.
         """
-        return Rows(self, records if isinstance(records, list) else list(records), keep)
+        records = records if isinstance(records, list) else list(records)
+        width = len(self.labels) + len(self.metrics)
+        for found in set(map(len, records)) - {width}:
+            raise ValueError(f"a record has {found} values instead of {width}: {self._names()}")
+        columns = tuple(zip(*records, strict=True)) or ((),) * width
+        return self.columns(columns, keep=keep)
+
+    def columns(self, columns: Sequence[Sequence[Any]], *, keep: int = 0) -> Rows:
+        """The same of records that are turned already: one sequence a label, then one a metric, all of one length.
+
+        Raises:
+            ValueError: there are more or fewer columns.
+        """
+        width = len(self.labels)
+        if len(columns) != width + len(self.metrics):
+            raise ValueError(f"there are {len(columns)} columns instead of these: {self._names()}")
+        turned = tuple(map(tuple, columns))
+        return Rows(self, turned[:width], turned[width:], keep)
+
+    def _names(self) -> str:
+        return ", ".join((*self.labels, *(metric.name for metric in self.metrics)))
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
+    """Samples by column: what is rendered, compared and counted is one metric of many records, not one record."""
+
     family: Family
-    records: list[Sequence[Any]]
+    labels: tuple[tuple[Any, ...], ...]
+    values: tuple[tuple[Any, ...], ...]
     keep: int = 0
+
+    def __len__(self) -> int:
+        """How many records there are."""
+        return len(self.values[0])
+
+    @property
+    def records(self) -> list[tuple[Any, ...]]:
+        return list(zip(*self.labels, *self.values, strict=True))
+
+    @property
+    def keys(self) -> list[tuple[Any, ...]]:
+        """The label values of each record."""
+        return list(zip(*self.labels, strict=True)) if self.labels else [()] * len(self)
+
+    def first(self, count: int) -> Rows:
+        labels, values = (tuple(column[:count] for column in columns) for columns in (self.labels, self.values))
+        return Rows(self.family, labels, values, min(self.keep, count))

@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
-from fleet.connections import Connection, Connections, Record
+from fleet.connections import Connection, Connections
 from fleet.environment import Environment
 from fleet.errors import ConnectError
 from fleet.stores import Store
 
+T = TypeVar("T")
+
 _DATABASES = """
-    select datname from pg_catalog.pg_database
-    where datallowconn and not datistemplate and has_database_privilege(oid, 'connect')
+    select datname, has_database_privilege(oid, 'connect') from pg_catalog.pg_database
+    where datallowconn and not datistemplate and datconnlimit <> -2  -- which a failed DROP DATABASE leaves
     order by datname
 """
 
@@ -38,8 +40,9 @@ class Session:
     connection: Connection
     server: Server
 
-    async def fetch(self, sql: str, *args: Any) -> list[Record]:
-        records: list[Record] = await self.connection.fetch(sql, *args)
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """Records. They are sequences as `Family.rows` wants them, which asyncpg's stubs do not say."""
+        records: list[Any] = await self.connection.fetch(sql, *args)
         return records
 
 
@@ -55,7 +58,7 @@ class Target:
     failures: dict[str, Exception] = field(default_factory=dict)
 
     def gap(self, what: str, reason: str) -> None:
-        """Tell that the role may not see `what`; shown as a series and logged once, no failure."""
+        """Tell that `what` cannot be seen (no right to it, or it is not there); a series, logged once, no failure."""
         self.gaps[what] = reason
 
     def failed(self, what: str, error: Exception) -> None:
@@ -70,10 +73,10 @@ class Target:
             recovery = connection.get_settings().in_hot_standby == "on" if version >= (14,) else None
             if recovery is None:
                 recovery = await connection.fetchval("select pg_is_in_recovery()")
-            number = version.major * 10000 + version.minor
+            number = version.major * 10000 + version.micro  # asyncpg calls the y of "x.y" micro since 10
             yield Session(database or "", connection, Server(number, recovery))
 
-    async def fetch(self, sql: str, *args: Any) -> list[Record]:
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """Records of a query about the whole server."""
         async with self.session() as session:
             return await session.fetch(sql, *args)
@@ -82,17 +85,23 @@ class Target:
         """The configured databases, or all that accept us."""
         if self.environment.databases is not None:
             return list(self.environment.databases)
-        return [record[0] for record in await self.fetch(_DATABASES)]
+        names = []
+        for name, accepts_us in await self.fetch(_DATABASES):
+            if accepts_us:
+                names.append(name)
+            else:
+                self.gap(f"database {name}", "the role has no CONNECT privilege")
+        return names
 
-    async def fetch_each(self, sql: str, *args: Any) -> list[Record]:
+    async def fetch_each(self, sql: str, *args: Any) -> list[Any]:
         """Records of one query run in every database; let it select current_database() as label datname."""
 
-        async def read(session: Session) -> list[Record]:
+        async def read(session: Session) -> list[Any]:
             return await session.fetch(sql, *args)
 
         return await self.each(read)
 
-    async def each(self, read: Callable[[Session], Awaitable[list[Record]]]) -> list[Any]:
+    async def each(self, read: Callable[[Session], Awaitable[list[T]]]) -> list[T]:
         """Run `read` in every database and join what it returns.
 
         A database dropped meanwhile is left out silently, unless the configuration names it; one that fails is
@@ -103,7 +112,7 @@ class Target:
             tasks = [group.create_task(self._read(name, read)) for name in names]
         return [record for task in tasks for record in task.result()]
 
-    async def _read(self, name: str, read: Callable[[Session], Awaitable[list[Record]]]) -> list[Record]:
+    async def _read(self, name: str, read: Callable[[Session], Awaitable[list[T]]]) -> list[T]:
         try:
             async with self.session(name) as session:
                 return await read(session)

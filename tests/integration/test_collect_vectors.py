@@ -1,0 +1,131 @@
+"""The collector `vectors` on pgvector indexes (only the embedded server has pgvector)."""
+
+import asyncio
+
+import pytest
+
+from collectors.vectors import VectorsCollector
+from tests.integration.sites import WATCHER, Site, collected
+
+_FILL = "insert into {table} (e) select array[random(), random(), random()]::vector from generate_series(1, {rows})"
+
+
+@pytest.fixture
+async def vectors(site: Site) -> Site:
+    if not await site.sql.fetchval("select exists (select from pg_available_extensions where name = 'vector')"):
+        pytest.skip("no pgvector on this server")
+    await site.sql.execute("create extension vector")
+    await site.sql.execute("create table t (id bigserial, e vector(3))")
+    await site.sql.execute(f"grant select on all tables in schema public to {WATCHER}")
+    return site
+
+
+async def test_a_database_without_pgvector_has_nothing_to_tell(site: Site) -> None:
+    target = site.target()
+    assert await collected(VectorsCollector, target) == {}
+    assert target.failures == {}
+
+
+async def test_parameters_with_pgvectors_defaults(vectors: Site) -> None:
+    await vectors.sql.execute("""
+        create index ivf_default on t using ivfflat (e vector_cosine_ops);
+        create index ivf_set on t using ivfflat (e vector_l2_ops) with (lists = 7);
+        create index hnsw_default on t using hnsw (e vector_ip_ops);
+        create index hnsw_set on t using hnsw ((e::halfvec(3)) halfvec_cosine_ops) with (m = 4, ef_construction = 9);
+    """)
+    found = await collected(VectorsCollector, vectors.target())
+    table = (vectors.database, "public", "t")
+    assert found["custode_vector_index_lists"] == {(*table, "ivf_default"): 100, (*table, "ivf_set"): 7}
+    assert found["custode_vector_index_max_connections"] == {(*table, "hnsw_default"): 16, (*table, "hnsw_set"): 4}
+    assert found["custode_vector_index_ef_construction"] == {(*table, "hnsw_default"): 64, (*table, "hnsw_set"): 9}
+    assert set(found["custode_vector_index_info"]) == {
+        ("ivfflat", "vector_cosine_ops", "e", "3", *table, "ivf_default"),
+        ("ivfflat", "vector_l2_ops", "e", "3", *table, "ivf_set"),
+        ("hnsw", "vector_ip_ops", "e", "3", *table, "hnsw_default"),
+        ("hnsw", "halfvec_cosine_ops", "(e::halfvec(3))", "3", *table, "hnsw_set"),
+    }
+    assert found["custode_vector_index_size_bytes"][*table, "ivf_set"] > 0
+    version = await vectors.sql.fetchval("select extversion from pg_extension where extname = 'vector'")
+    assert found["custode_vector_extension_info"] == {(vectors.database, version): 1}
+
+
+async def test_rows_that_were_there_at_the_build(vectors: Site) -> None:
+    await vectors.sql.execute(_FILL.format(table="t", rows=1000))
+    await vectors.sql.execute("create index i on t using ivfflat (e vector_l2_ops) with (lists = 5)")
+    await vectors.sql.execute(_FILL.format(table="t", rows=3000))
+    await vectors.flush_statistics()
+    target = vectors.target()
+    key = (vectors.database, "public", "t", "i")
+    found = await collected(VectorsCollector, target)
+    assert found["custode_vector_index_rows"][key] == 4000
+    assert found["custode_vector_index_build_rows"][key] == pytest.approx(1000)
+    await vectors.sql.execute("alter index i set (lists = 6)")  # changes the row of pg_class, rebuilds nothing
+    found = await collected(VectorsCollector, target)
+    assert found["custode_vector_index_build_rows"][key] == pytest.approx(1000)
+    await vectors.sql.execute("reindex index i")
+    found = await collected(VectorsCollector, target)
+    assert found["custode_vector_index_build_rows"][key] == pytest.approx(4000)
+
+
+async def test_a_build_that_blocked_nobody_counts_alike(vectors: Site) -> None:
+    await vectors.sql.execute(_FILL.format(table="t", rows=1000))
+    await vectors.sql.execute("create index concurrently i on t using hnsw (e vector_l2_ops)")
+    await vectors.sql.execute(_FILL.format(table="t", rows=1000))
+    await vectors.flush_statistics()
+    found = await collected(VectorsCollector, vectors.target())
+    assert list(found["custode_vector_index_build_rows"].values()) == [pytest.approx(1000)]
+    await vectors.sql.execute("reindex index concurrently i")
+    found = await collected(VectorsCollector, vectors.target())
+    assert list(found["custode_vector_index_build_rows"].values()) == [pytest.approx(2000)]
+
+
+async def test_an_index_built_on_nothing(vectors: Site) -> None:
+    await vectors.sql.execute("create index i on t using ivfflat (e vector_l2_ops) with (lists = 5)")
+    found = await collected(VectorsCollector, vectors.target())
+    assert found["custode_vector_index_build_rows"] == {}
+    await vectors.sql.execute(_FILL.format(table="t", rows=500))
+    await vectors.flush_statistics()
+    found = await collected(VectorsCollector, vectors.target())
+    assert list(found["custode_vector_index_build_rows"].values()) == [0]
+
+
+async def test_a_table_it_may_not_read_is_a_gap_and_the_rest_is_told(vectors: Site) -> None:
+    await vectors.sql.execute(_FILL.format(table="t", rows=100))
+    await vectors.sql.execute("create index i on t using hnsw (e vector_l2_ops)")
+    await vectors.sql.execute(f"revoke all on t from {WATCHER}")
+    target = vectors.target()
+    found = await collected(VectorsCollector, target)
+    assert len(found["custode_vector_index_max_connections"]) == 1
+    assert found["custode_vector_index_build_rows"] == {}
+    assert list(target.gaps) == [f"rows of {vectors.database}.public.t at the build of its indexes"]
+
+
+async def test_odd_names_are_quoted_by_the_server(vectors: Site) -> None:
+    await vectors.sql.execute("""
+        create schema "S;--"; create table "S;--"."T""' %s" (id bigserial, e vector(3));
+        create index "I'" on "S;--"."T""' %s" using hnsw (e vector_l2_ops)
+    """)
+    await vectors.sql.execute(f'grant usage on schema "S;--" to {WATCHER}')
+    await vectors.sql.execute(f'grant select on "S;--"."T""\' %s" to {WATCHER}')
+    await vectors.sql.execute(_FILL.format(table='"S;--"."T""\' %s"', rows=10))
+    await vectors.flush_statistics()
+    found = await collected(VectorsCollector, vectors.target())
+    assert found["custode_vector_index_build_rows"] == {(vectors.database, "S;--", "T\"' %s", "I'"): 0}
+
+
+async def test_a_locked_table_keeps_its_rows_to_itself_and_delays_nothing(vectors: Site) -> None:
+    await vectors.sql.execute("create table free (id bigserial, e vector(3))")
+    await vectors.sql.execute(f"grant select on free to {WATCHER}")
+    for table in ("t", "free"):
+        await vectors.sql.execute(_FILL.format(table=table, rows=10))
+        await vectors.sql.execute(f"create index on {table} using hnsw (e vector_l2_ops)")
+    await vectors.flush_statistics()
+    holder = await vectors.connect()
+    async with holder.transaction(), asyncio.timeout(0.9):  # below lock_timeout
+        await holder.execute("lock table t")
+        target = vectors.target()
+        found = await collected(VectorsCollector, target)
+    await holder.close()
+    assert target.failures == {}
+    assert [labels[2] for labels in found["custode_vector_index_build_rows"]] == ["free"]
+    assert len(found["custode_vector_index_max_connections"]) == 2
