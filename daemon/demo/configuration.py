@@ -1,0 +1,69 @@
+"""The demonstration's custode.yml: an ordinary configuration, so that every command works on the demonstration."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from daemon.demo import faults, schema
+from daemon.demo.fleet import DemoFleet
+from daemon.demo.sites import SITES, Site
+from fleet.disks.quota import allocated_bytes
+
+NAME = "custode.yml"
+_FREE_RATIO = 0.06  # of preprod's disk: below the promised 10 %
+_ORDER = ("development", "qa", "preprod", "production")
+_HEADER = """\
+# Written by `custode demo` anew at each start. From another terminal, in this directory:
+#   custode status        custode check --connect        custode list rules
+"""
+
+
+async def write_configuration(fleet: DemoFleet, port: int | None) -> Path:
+    """Write the configuration of the running `fleet` into its directory; `port` None takes a free one."""
+    scripts = await asyncio.to_thread(schema.write_release, fleet.directory / "release")
+    environments = {site.name: _environment(fleet, site, scripts) for site in SITES}
+    used = await asyncio.to_thread(allocated_bytes, fleet.directory / "preprod")
+    environments["preprod"]["disks"] = {
+        "quota": {"path": str(fleet.directory / "preprod"), "limit": round(used / (1 - _FREE_RATIO))}
+    }
+    environments["production"]["policy"]["access"] = {
+        "superusers": ["postgres"],
+        "read_only_roles": [faults.OPS_ROLE],
+    }
+    content = {
+        "data_dir": str(fleet.directory / "custode"),
+        "listen": f"127.0.0.1:{port or _free_port()}",
+        "client_tools": str(fleet.bin_dir),
+        "rules": {"interval": "5s"},
+        "notifiers": {"console": {}, "jsonl": {"path": str(fleet.directory / "events.jsonl")}},
+        "environments": {name: environments[name] for name in _ORDER},
+    }
+    path = fleet.directory / NAME
+    text = _HEADER + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    await asyncio.to_thread(path.write_text, text, encoding="utf-8")
+    return path
+
+
+def _environment(fleet: DemoFleet, site: Site, scripts: Path) -> dict[str, Any]:
+    return {
+        "tier": site.name,
+        "dsn": fleet.dsn(site.name),
+        "databases": [site.database],
+        "migrations": {"scripts": str(scripts)},
+        "disks": {"statvfs": {"path": str(fleet.directory)}},
+        # the servers listen on Unix sockets only: there is no network to encrypt
+        "tls": {"mode": "disable"},
+        "policy": {"tls": {"required": False}},
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
