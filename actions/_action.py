@@ -20,9 +20,14 @@ Progress = Callable[[float, str], None]  # done as a ratio from 0 to 1, and what
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run of an action on one environment. `now` gives unix seconds; `run_id` names the run everywhere."""
+    """One run of an action on one environment; `run_id` names it everywhere.
+
+    `started_at` and what `now` gives are unix seconds. A run that is continued after a crash keeps its `run_id` and
+    `started_at`, so names made of them stay the same. What steps leave in `data` is JSON.
+    """
 
     run_id: str
+    started_at: float
     environment: Environment
     connections: Connections
     secrets: Secrets

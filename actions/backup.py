@@ -1,0 +1,278 @@
+"""Back up the databases of an environment into one of its stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import ClassVar
+
+import asyncpg
+import structlog
+from pydantic import Field
+
+from actions._action import Action, Figures, Job, Plan, Step, Verdict
+from fleet.backups import (
+    DatabaseDump,
+    Manifest,
+    backup_id,
+    backup_prefix,
+    dump_key,
+    read_manifest,
+    read_manifests,
+    write_manifest,
+)
+from fleet.backups.archive import Archive, Tell, find_damage
+from fleet.backups.facts import databases_of, read_facts, table_bytes
+from fleet.backups.libpq import client_environment
+from fleet.backups.scrub import scrub
+from fleet.client_tools import Tool, find_tool
+from fleet.errors import ActionError, CustodeError
+from fleet.policy import Risk, Strict
+from fleet.stores import Store
+
+log = structlog.get_logger()
+
+_GROWTH = 1.2  # a backup may be this much larger than the one before
+_PLAIN_RATIO = 2.0  # vectors are twice as long as text than as stored
+_TROUBLE = (CustodeError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
+
+class Parameters(Strict):
+    databases: tuple[str, ...] | None = Field(None, min_length=1, description="null: all of the environment")
+    store: str | None = Field(None, description="name of the store to fill; null: the first")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Bytes of the archives to expect: uncompressed by database, and stored in all."""
+
+    plain: Mapping[str, float]
+    stored: float
+
+
+class Backup(Action[Parameters]):
+    """pg_dump in its custom format, compressed on the way into the store.
+
+    The manifest is written last, so that an object without one is an unfinished backup, never a success.
+    """
+
+    name = "backup"
+    summary = "dump the databases of an environment into a store, check what was written"
+    risk = Risk.SAFE
+    subjects: ClassVar[tuple[str, ...]] = ("backups",)
+
+    def parameters(self) -> type[Parameters]:
+        return Parameters
+
+    async def plan(self, job: Job, parameters: Parameters) -> Plan:
+        store_name, store = _store(job, parameters)
+        databases = await _databases(job, parameters)
+        tool = await find_tool("pg_dump", job.client_tools)
+        await _server_version(job, tool)
+        sizes = await _expect(job, store, databases)
+        free = await store.free_bytes()
+        if free is not None and free <= sizes.stored:
+            raise ActionError(
+                f"the store {store_name!r} has {free / 1e6:.1f} MB free, the backup may need {sizes.stored / 1e6:.1f}",
+                hint="free some space, or shorten the retention",
+            )
+        figures: dict[str, float | str] = {"databases": len(databases), "expected_bytes": sizes.stored}
+        if free is not None:
+            figures["free_bytes"] = free
+        return Plan(f"pg_dump of {', '.join(databases)} into the store {store_name!r}", ("dump", "record"), figures)
+
+    def steps(self, job: Job, parameters: Parameters) -> Sequence[Step]:
+        async def dump() -> Figures:
+            return await _dump(job, parameters)
+
+        async def record() -> Figures:
+            return await _record(job, parameters)
+
+        return Step("dump", dump), Step("record", record)
+
+    async def verify(self, job: Job, parameters: Parameters) -> Verdict:
+        _, store = _store(job, parameters)
+        try:
+            manifest = await read_manifest(store, job.environment.name, _id(job))
+            tool = await find_tool("pg_restore", job.client_tools)
+            damage = [problem for dump in manifest.databases for problem in await find_damage(store, dump, tool)]
+        except (*_TROUBLE, ValueError) as error:
+            return Verdict(False, f"the backup could not be verified: {error}")
+        if not manifest.succeeded:
+            return Verdict(False, manifest.error or "the backup is on record as failed")
+        if damage:
+            # it is on record as a success, and must not count as one
+            await write_manifest(store, manifest.model_copy(update={"succeeded": False, "error": damage[0]}))
+            return Verdict(False, "; ".join(damage))
+        tables = sum(len(dump.tables) for dump in manifest.databases)
+        return Verdict(
+            True,
+            f"{manifest.id} was read back: checksums agree, pg_restore lists its {tables} tables",
+            {"bytes": manifest.size_bytes, "tables": tables, "backup_seconds": manifest.seconds},
+        )
+
+
+def _id(job: Job) -> str:
+    return backup_id(job.started_at, job.run_id)
+
+
+def _store(job: Job, parameters: Parameters) -> tuple[str, Store]:
+    if not job.stores:
+        raise ActionError(f"{job.environment.name} has no store for backups", hint="add one under stores:")
+    name = parameters.store or next(iter(job.stores))
+    if name not in job.stores:
+        raise ActionError(f"no store is called {name!r}", hint=f"known are: {', '.join(job.stores)}")
+    return name, job.stores[name]
+
+
+async def _databases(job: Job, parameters: Parameters) -> list[str]:
+    known = await databases_of(job.environment, job.connections)
+    wanted = known if parameters.databases is None else list(parameters.databases)
+    if strange := sorted(set(wanted) - set(known)):
+        raise ActionError(
+            f"{job.environment.name} has no database {strange[0]!r} for us", hint=f"known are: {', '.join(known)}"
+        )
+    if not wanted:
+        raise ActionError(f"{job.environment.name} has no database that accepts us")
+    return wanted
+
+
+async def _server_version(job: Job, tool: Tool) -> str:
+    """The server's version in its own words. Raises ActionError where it is newer than the tool."""
+    async with job.connections.acquire() as connection:
+        major = connection.get_server_version().major
+        version: str = await connection.fetchval("show server_version")
+    if tool.version[0] < major:
+        raise ActionError(
+            f"{tool.path} is of version {tool.version[0]}, the server of {major}: pg_dump refuses newer servers",
+            hint=f"install postgresql-client-{major}, or set client_tools",
+        )
+    return version
+
+
+async def _expect(job: Job, store: Store, databases: Sequence[str]) -> _Sizes:
+    """By the last good backup where there is one, else by the size of the tables."""
+    done = [m for m in await read_manifests(store, job.environment.name) if m.succeeded]
+    last = {dump.name: dump for manifest in done for dump in manifest.databases}
+    plain: dict[str, float] = {}
+    stored = 0.0
+    for name in databases:
+        if name in last:
+            plain[name] = last[name].plain_bytes
+            stored += last[name].size_bytes * _GROWTH
+        else:
+            async with job.connections.acquire(name) as connection:
+                size = await table_bytes(connection)
+            plain[name] = size * _PLAIN_RATIO
+            stored += size
+    return _Sizes(plain, stored)
+
+
+async def _dump(job: Job, parameters: Parameters) -> Figures:
+    _, store = _store(job, parameters)
+    try:
+        manifest = await _dump_all(job, parameters, store)
+    except asyncio.CancelledError:
+        await _discard(job, store)
+        raise
+    except _TROUBLE as error:
+        raise await _failed(job, store, error) from error
+    job.data["manifest"] = manifest.model_dump(mode="json")
+    return {"bytes": manifest.size_bytes, "plain_bytes": sum(dump.plain_bytes for dump in manifest.databases)}
+
+
+async def _dump_all(job: Job, parameters: Parameters, store: Store) -> Manifest:
+    tool = await find_tool("pg_dump", job.client_tools)
+    version = await _server_version(job, tool)
+    databases = await _databases(job, parameters)
+    total = sum((await _expect(job, store, databases)).plain.values())
+    dumps: list[DatabaseDump] = []
+    for name in databases:
+        tell = _teller(job, name, done=sum(dump.plain_bytes for dump in dumps), total=total)
+        dumps.append(await _dump_one(job, store, tool, name, tell))
+    return Manifest(
+        id=_id(job),
+        environment=job.environment.name,
+        started_at=job.started_at,
+        finished_at=job.now(),
+        succeeded=True,
+        server_version=version,
+        tool_version=".".join(map(str, tool.version)),
+        databases=tuple(dumps),
+    )
+
+
+def _teller(job: Job, name: str, *, done: float, total: float) -> Tell:
+    def tell(plain_bytes: int) -> None:
+        ratio = (done + plain_bytes) / total if total else 0.0
+        job.progress(min(ratio, 0.99), f"dumping {name}")
+
+    return tell
+
+
+async def _dump_one(job: Job, store: Store, tool: Tool, name: str, tell: Tell) -> DatabaseDump:
+    key = dump_key(job.environment.name, _id(job), name)
+    async with AsyncExitStack() as held:
+        # what the manifest says of the tables and what pg_dump sees are one snapshot; once pg_dump has it, we let go
+        connection = await held.enter_async_context(job.connections.acquire(name))
+        await held.enter_async_context(connection.transaction(isolation="repeatable_read", readonly=True))
+        await connection.execute("set local idle_in_transaction_session_timeout = 0")
+        snapshot = await connection.fetchval("select pg_export_snapshot()")
+        facts = await read_facts(connection, job.environment)
+        variables = await client_environment(job.environment, job.secrets, name)
+        archive = Archive(tool, variables, snapshot, progress=tell)
+        await archive.store(store, key, on_first=held.aclose)
+    return DatabaseDump(
+        name=name,
+        key=key,
+        size_bytes=archive.size_bytes,
+        plain_bytes=archive.plain_bytes,
+        sha256=archive.sha256,
+        extensions=facts.extensions,
+        revisions=facts.revisions,
+        tables=facts.tables,
+    )
+
+
+async def _record(job: Job, parameters: Parameters) -> Figures:
+    _, store = _store(job, parameters)
+    manifest = Manifest.model_validate(job.data["manifest"])
+    await write_manifest(store, manifest)
+    return {"bytes": manifest.size_bytes, "seconds": manifest.seconds}
+
+
+async def _discard(job: Job, store: Store) -> None:
+    """Remove what this run stored: of several databases the first may be complete."""
+    try:
+        for stat in await store.list(backup_prefix(job.environment.name, _id(job))):
+            await store.delete(stat.key)
+    except CustodeError as error:
+        log.warning("backup_left_over", environment=job.environment.name, backup=_id(job), error=error.message)
+
+
+async def _failed(job: Job, store: Store, error: Exception) -> ActionError:
+    """Put the failure on record, as far as the store lets us, and return it as an error to raise."""
+    said = scrub(str(error) or type(error).__name__, await _passwords(job))
+    await _discard(job, store)
+    manifest = Manifest(
+        id=_id(job),
+        environment=job.environment.name,
+        started_at=job.started_at,
+        finished_at=job.now(),
+        succeeded=False,
+        error=said,
+    )
+    try:
+        await write_manifest(store, manifest)
+    except CustodeError as second:
+        log.warning("backup_failure_not_recorded", environment=job.environment.name, error=second.message)
+    return ActionError(f"the backup failed: {said}", hint=getattr(error, "hint", None))
+
+
+async def _passwords(job: Job) -> list[str]:
+    try:
+        return [(await client_environment(job.environment, job.secrets, "")).get("PGPASSWORD", "")]
+    except (CustodeError, ValueError):  # it was never known, so nobody can have said it
+        return []
