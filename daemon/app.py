@@ -1,0 +1,254 @@
+"""The composition root: makes the parts, joins them, starts and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+import collectors
+from collectors import Collector
+from daemon import clock
+from daemon.actions import ActionEvent, Ledger, Pipeline
+from daemon.alerting import Alerting
+from daemon.config import Settings, load
+from daemon.dispatch import Dispatcher
+from daemon.exposition import Page
+from daemon.notify import Fanout, action_message, alert_message
+from daemon.parts import load_groups, make_actions, make_notifiers, make_stores
+from daemon.scrape import Batch, Scraper
+from daemon.status import Board, make_board
+from daemon.telemetry import Telemetry
+from daemon.web import WebServer
+from daemon.web.status import status_routes
+from daemon.world import DaemonWorld
+from fleet.errors import CustodeError, DaemonError
+from fleet.plugins import load_plugins
+from fleet.secrets import Secrets
+from rules import Transition
+
+log = structlog.get_logger()
+
+DISPATCH_SECONDS = 5.0
+DRAIN_SECONDS = 5.0
+
+
+class Custode:
+    """One daemon: `run` guards the fleet until it is told to stop, `look_once` reads and judges it once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.telemetry = Telemetry()
+        self.page = Page(self.telemetry.render)
+        self._secrets = Secrets(clock.monotonic)
+        self._stores = make_stores(settings)
+        self._fanout: Fanout | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._alerting = Alerting(
+            publish=self._publish, journal=settings.data_dir / "alerts.json", now=clock.now, telemetry=self.telemetry
+        )
+        self._scraper = Scraper(
+            collectors=load_plugins(collectors, Collector),
+            page=self.page,
+            secrets=self._secrets,
+            now=clock.now,
+            on_batch=[self._on_batch],
+        )
+        self._world = DaemonWorld(
+            settings,
+            self._stores,
+            secrets=self._secrets,
+            scraper=self._scraper,
+            alerting=self._alerting,
+            emit=self._on_action,
+            now=clock.now,
+        )
+        self._reloading = asyncio.Lock()
+
+    async def run(self, announce: Callable[[str], None]) -> None:
+        """Guard the fleet until SIGINT or SIGTERM; `announce` is told the address once it is served.
+
+        Raises:
+            DaemonError: the data directory or the address cannot be used.
+        """
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with _task_group() as group:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(signal.SIGHUP, lambda: group.create_task(self._reload_and_log()))
+            async with AsyncExitStack() as parts:
+                announce(await self._start(group, parts))
+                await stop.wait()
+                log.info("stopping")
+
+    async def look_once(self) -> tuple[Board, bytes]:
+        """Read every environment once and judge it; returns the status table and the metrics as text.
+
+        Nothing is written, acted on or told. What would break a promise if it lasted counts as broken.
+        """
+        async with _task_group() as group:
+            self._scraper.start(group)
+            try:
+                await self._apply(self.settings)
+                await self._scraper.settle()
+                self._alerting.tick()
+                return self.board(patient=False), self.page.render(openmetrics=False, gzip=False)
+            finally:
+                await self._scraper.stop()
+
+    def board(self, *, patient: bool = True) -> Board:
+        """The status table. Not `patient`, what would break a promise if it lasted counts as broken."""
+        tiers = {name: environment.tier.value for name, environment in self.settings.environments.items()}
+        return make_board(tiers, self._alerting.alerts(patient=patient), self._alerting.query, clock.now())
+
+    async def reload(self) -> None:
+        """Read the configuration again: all of it is taken over, or an error raised and nothing changed.
+
+        Raises:
+            CustodeError: what is wrong with the new configuration.
+        """
+        async with self._reloading:
+            try:
+                settings = await asyncio.to_thread(load, self.settings.source)
+                _refuse_what_needs_a_restart(self.settings, settings)
+                await self._apply(settings)
+            except CustodeError:
+                self.telemetry.config_last_reload_successful.set(0)
+                raise
+            self._note_reload()
+
+    async def _apply(self, settings: Settings) -> None:
+        groups, stores = load_groups(settings), make_stores(settings)
+        await self._scraper.apply(settings.environments, settings.collectors, stores)
+        for gone in self.settings.environments.keys() - settings.environments.keys():
+            self._alerting.forget(gone)
+        intervals = {name: options.interval.total_seconds() for name, options in settings.collectors.items()}
+        self._alerting.reload(groups, intervals)
+        self._world.apply(settings, stores)
+        self.settings = settings
+
+    async def _start(self, group: asyncio.TaskGroup, parts: AsyncExitStack) -> str:
+        """Start everything in the order of need; `parts` stops it in the reverse order."""
+        ledger = await asyncio.to_thread(_open_data_dir, self.settings.data_dir)
+        parts.callback(ledger.close)
+        self._fanout = Fanout(make_notifiers(self.settings))
+        _owned(group, parts, "notify", self._fanout.run())
+        parts.push_async_callback(self._fanout.drain, DRAIN_SECONDS)
+        parts.push_async_callback(self._world.close)
+        actions = make_actions()
+        pipeline = Pipeline(
+            self._world,
+            actions,
+            ledger,
+            data_dir=self.settings.data_dir,
+            counter=self.telemetry.actions,
+            now=clock.now,
+        )
+        server = WebServer(
+            self.page,
+            not_ready=self._scraper.not_ready,
+            reload=self.reload,
+            register=[status_routes(self.board)],
+            links={"Status": "/api/v1/status"},
+        )
+        await server.start(self.settings.listen.host, self.settings.listen.port)
+        parts.push_async_callback(server.stop)
+        await pipeline.recover()
+        self._scraper.start(group)
+        parts.push_async_callback(self._scraper.stop)
+        self._alerting.restore()
+        await self._apply(self.settings)
+        self._note_reload()
+        _owned(group, parts, "rules", self._alerting.run(self._scraper.not_ready))
+        _owned(group, parts, "actions", pipeline.serve())
+        self._dispatcher = Dispatcher(pipeline.submit, actions)
+        _owned(group, parts, "dispatch", self._dispatch())
+        _owned(group, parts, "event loop", self.telemetry.watch_event_loop(clock.monotonic))
+        # what is made at the start lives to the end: a full collection that walks it stops the loop for long
+        gc.collect()
+        gc.freeze()
+        return server.address
+
+    async def _dispatch(self) -> None:
+        """Ask again for what is still firing; what begins to fire is asked for at once."""
+        while True:
+            self._consider()
+            await asyncio.sleep(DISPATCH_SECONDS)
+
+    def _consider(self) -> None:
+        if self._dispatcher is not None:
+            self._dispatcher.consider(self._alerting.firing(), clock.now())
+
+    def _on_batch(self, batch: Batch) -> None:
+        samples = self._scraper.samples(batch, self._alerting.wanted)
+        # what has not been looked at yet is not absent
+        self._alerting.land(batch, samples, judge=self._scraper.not_ready() is None)
+
+    def _publish(self, transition: Transition) -> None:
+        message = alert_message(transition)
+        if message is not None and self._fanout is not None:
+            self._fanout.post(message)
+        self._consider()
+
+    def _on_action(self, event: ActionEvent) -> None:
+        if self._fanout is not None:
+            self._fanout.post(action_message(event))
+
+    async def _reload_and_log(self) -> None:
+        try:
+            await self.reload()
+        except CustodeError as error:
+            log.error("reload_refused", error=str(error), hint=error.hint)  # noqa: TRY400 - no trace is needed
+        else:
+            log.info("reloaded", source=str(self.settings.source))
+
+    def _note_reload(self) -> None:
+        self.telemetry.config_last_reload_successful.set(1)
+        self.telemetry.config_last_reload_success_timestamp.set(clock.now())
+
+
+@asynccontextmanager
+async def _task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """A TaskGroup that raises an error of ours as it is, not wrapped in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        error: BaseException | None = errors.subgroup(CustodeError)
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error or errors from None
+
+
+def _owned(group: asyncio.TaskGroup, parts: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` in the group, and cancel it when its turn to stop comes."""
+    task = group.create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    parts.push_async_callback(end)
+
+
+def _refuse_what_needs_a_restart(old: Settings, new: Settings) -> None:
+    changed = [key for key in ("data_dir", "listen", "notifiers", "log") if getattr(old, key) != getattr(new, key)]
+    if changed:
+        raise DaemonError(f"{', '.join(changed)} cannot change while the daemon runs", hint="restart it")
+
+
+def _open_data_dir(path: Path) -> Ledger:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise DaemonError(
+            f"the data directory {path} cannot be made: {error.strerror}", hint="set data_dir, or CUSTODE_DATA_DIR"
+        ) from error
+    return Ledger.open(path / "ledger.jsonl")

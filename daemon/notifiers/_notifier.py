@@ -1,0 +1,90 @@
+"""The seam for notifiers: a message goes out, or the error says whether trying again can help."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+from fleet.errors import CustodeError
+from fleet.policy import Strict
+
+Kind = Literal["alert", "action", "config", "daemon"]
+
+
+class Severity(StrEnum):
+    """How a message is to be taken. GOOD is trouble that has ended."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+    GOOD = "good"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something that people should know. `id` is the same for the same event, `at` is in unix seconds.
+
+    `title` and `text` may hold names out of databases: hostile text, to be escaped by whoever renders it.
+    """
+
+    id: str
+    kind: Kind
+    severity: Severity
+    title: str
+    at: float
+    environment: str | None = None
+    text: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where a message went: whatever finds it again there (a file, a channel and time stamp)."""
+
+    reference: str = ""
+
+
+class NotifyError(CustodeError):
+    """A message did not go out."""
+
+    code = "CU610"
+
+
+class Retryable(NotifyError):  # noqa: N818 - named after what to do about it
+    """Trying again may help; `after` is how long the other side asked us to wait, in seconds."""
+
+    code = "CU611"
+
+    def __init__(self, message: str, *, after: float | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.after = after
+
+
+class Permanent(NotifyError):  # noqa: N818 - named after what to do about it
+    """Trying again cannot help."""
+
+    code = "CU612"
+
+
+class Notifier(ABC):
+    """Sends messages somewhere. `send` is never run twice at once for one instance."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+
+    class Options(Strict):
+        """No options."""
+
+    @abstractmethod
+    def __init__(self, options: Options) -> None: ...
+
+    @abstractmethod
+    async def send(self, message: Message) -> Receipt:
+        """Send one message. Raises Retryable or Permanent."""
+
+    async def close(self) -> None:
+        """Let go of what is open."""
+        return

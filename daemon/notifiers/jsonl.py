@@ -1,0 +1,46 @@
+"""Append every message to a file, as one JSON object a line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import Field
+
+from daemon.lines import append_line
+from daemon.notifiers._notifier import Message, Notifier, Permanent, Receipt, Retryable
+from fleet.policy import Strict
+
+
+class JsonLinesNotifier(Notifier):
+    """The file is opened for each message, so whoever rotates it need not tell us."""
+
+    name = "jsonl"
+    summary = "JSON lines appended to a file"
+
+    class Options(Strict):
+        path: Path = Field(description="the file; its folder is made when first needed")
+
+    def __init__(self, options: Options) -> None:
+        self._path = options.path.expanduser()
+
+    async def send(self, message: Message) -> Receipt:
+        line = json.dumps(asdict(message), ensure_ascii=False) + "\n"
+        try:
+            await asyncio.to_thread(self._append, line.encode(errors="replace"))
+        except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+            raise Permanent(f"{self._path} cannot be written: {error}") from error
+        except OSError as error:  # a full disk may have room again
+            raise Retryable(f"{self._path} cannot be written: {error}") from error
+        return Receipt(str(self._path))
+
+    def _append(self, line: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            append_line(handle, line)
+        finally:
+            os.close(handle)

@@ -1,0 +1,49 @@
+"""From the configuration to what it names: stores, notifiers, rule groups, actions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import actions
+import daemon.notifiers
+import fleet.stores
+from actions import Action
+from daemon.config import Settings
+from daemon.notifiers import Notifier
+from fleet.errors import ConfigError
+from fleet.plugins import load_plugins
+from fleet.stores import Store
+from rules import Group, RuleFileError, load_files, shipped
+
+
+def make_stores(settings: Settings) -> dict[str, Store]:
+    kinds = load_plugins(fleet.stores, Store)
+    return {
+        name: kinds[store.type](kinds[store.type].Options.model_validate(store.options))
+        for name, store in settings.stores.items()
+    }
+
+
+def make_notifiers(settings: Settings) -> dict[str, Notifier]:
+    kinds = load_plugins(daemon.notifiers, Notifier)
+    return {
+        name: kinds[name](kinds[name].Options.model_validate(options)) for name, options in settings.notifiers.items()
+    }
+
+
+def make_actions() -> dict[str, Action[Any]]:
+    return {name: kind() for name, kind in load_plugins(actions, Action).items()}
+
+
+def load_groups(settings: Settings) -> list[Group]:
+    """The rules to evaluate: the shipped ones and the files that the configuration names.
+
+    Raises:
+        ConfigError: a file cannot be used; all problems of all files at once.
+    """
+    named = [path for paths in settings.rules.paths().values() for path in paths]
+    files = [*(shipped() if settings.rules.shipped else ()), *named]
+    try:
+        return load_files(files, interval=settings.rules.interval.total_seconds())
+    except RuleFileError as error:
+        raise ConfigError("the rules cannot be used:\n  " + "\n  ".join(map(str, error.problems))) from error

@@ -1,0 +1,59 @@
+"""Tables of what the plugins and rule files hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import actions
+import collectors
+from actions import Action
+from collectors import Collector
+from fleet.durations import format_duration
+from fleet.plugins import load_plugins
+from rules import AlertRule, load_shipped
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [columns, tuple("---" for _ in columns), *rows]
+    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def metrics_reference() -> str:
+    """One table a collector. The labels environment and tier, and the environment's own, are on every series."""
+    parts = []
+    for name, plugin in load_plugins(collectors, Collector).items():
+        options = plugin.Options()
+        rows = [
+            (f"`{metric.name}`", metric.kind, ", ".join(family.labels), metric.help)
+            for family in plugin.families
+            for metric in family.metrics
+        ]
+        every = format_duration(options.interval)
+        parts.append(
+            f"#### {name}\n\nEvery {every}: {plugin.summary}.\n\n{_table(('metric', 'type', 'labels', 'help'), rows)}"
+        )
+    return "\n\n".join(parts)
+
+
+def rules_reference() -> str:
+    """One table of all shipped alerts."""
+    rows = []
+    for group in load_shipped():
+        for rule in group.rules:
+            if isinstance(rule, AlertRule):
+                labels = {name: template.source for name, template in rule.labels}
+                summary = next((template.source for name, template in rule.annotations if name == "summary"), "")
+                action = f"`{labels['action']}`" if "action" in labels else ""
+                rows.append((rule.name, labels.get("severity", ""), action, f"`{summary}`", f"`{rule.query.text}`"))
+    return _table(("alert", "severity", "action", "summary", "expression"), rows)
+
+
+def actions_reference() -> str:
+    """One table of all actions, with their parameters."""
+    rows = []
+    for name, plugin in load_plugins(actions, Action).items():
+        fields = plugin().parameters().model_fields
+        parameters = "; ".join(f"`{field.alias or key}`: {field.description}" for key, field in fields.items())
+        rows.append((f"`{name}`", plugin.risk.value, plugin.summary, parameters))
+    return _table(("action", "risk", "what it does", "parameters"), rows)

@@ -1,0 +1,74 @@
+# mypy: allow-untyped-calls
+# prometheus-client publishes types, but not for every function
+"""The daemon's own metrics, in a prometheus-client registry of their own: few, and rendered when asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from importlib.metadata import version
+
+import prometheus_client as prometheus
+from prometheus_client.openmetrics import exposition as openmetrics_exposition
+
+LAG_PROBE_SECONDS = 1.0
+LAG_PROBES = 60
+
+
+class Telemetry:
+    """What Custode counts about itself. Others set these; `render` shows them."""
+
+    def __init__(self) -> None:
+        prometheus.disable_created_metrics()
+        self.registry = registry = prometheus.CollectorRegistry()
+        prometheus.ProcessCollector(registry=registry)
+        prometheus.PlatformCollector(registry=registry)
+        build = prometheus.Info("custode_build", "Version of Custode.", registry=registry)
+        build.info({"version": version("custode")})
+        self.rule_evaluations = prometheus.Counter(
+            "custode_rule_evaluations_total", "Rules evaluated.", registry=registry
+        )
+        self.rule_evaluation_failures = prometheus.Counter(
+            "custode_rule_evaluation_failures_total", "Rules whose evaluation failed.", registry=registry
+        )
+        self.rule_group_last_duration = prometheus.Gauge(
+            "custode_rule_group_last_duration_seconds",
+            "Duration of the last evaluation of a rule group, in seconds.",
+            ["rule_group"],
+            registry=registry,
+        )
+        self.alerts = prometheus.Gauge("custode_alerts", "Alerts by state.", ["state"], registry=registry)
+        self.actions = prometheus.Counter(
+            "custode_actions_total", "Finished actions by outcome.", ["action", "outcome"], registry=registry
+        )
+        self.config_last_reload_successful = prometheus.Gauge(
+            "custode_config_last_reload_successful",
+            "Whether the last reload was taken over (1) or not (0).",
+            registry=registry,
+        )
+        self.config_last_reload_success_timestamp = prometheus.Gauge(
+            "custode_config_last_reload_success_timestamp_seconds",
+            "Unix time of the last reload that was taken over, in seconds.",
+            registry=registry,
+        )
+        self.event_loop_lag = prometheus.Gauge(
+            "custode_event_loop_lag_seconds",
+            "Largest delay of the event loop among its last 60 probes, one a second, in seconds.",
+            registry=registry,
+        )
+
+    def render(self, openmetrics: bool) -> bytes:
+        """The registry in OpenMetrics 1.0 (with its `# EOF`) or in the text format 0.0.4."""
+        generate = openmetrics_exposition.generate_latest if openmetrics else prometheus.generate_latest
+        page: bytes = generate(self.registry)
+        return page
+
+    async def watch_event_loop(self, monotonic: Callable[[], float], every: float = LAG_PROBE_SECONDS) -> None:
+        """Probe the event loop until cancelled: sleep, and see how much later than asked we are woken."""
+        delays: deque[float] = deque(maxlen=LAG_PROBES)
+        while True:
+            due = monotonic() + every
+            await asyncio.sleep(every)
+            delays.append(max(0.0, monotonic() - due))
+            self.event_loop_lag.set(max(delays))

@@ -1,0 +1,99 @@
+"""The aiohttp application and its listening socket."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from html import escape
+
+from aiohttp import web
+
+from daemon.exposition import Page
+from daemon.web._metrics import metrics_handler
+from daemon.web._security import refuse_other_sites, secure_headers
+from fleet.errors import ConfigError, CustodeError, DaemonError
+
+SHUTDOWN_SECONDS = 5.0
+Register = Callable[[web.Application], None]
+_INDEX = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Custode</title></head>
+<body><h1>Custode</h1><ul>
+{links}
+</ul></body></html>
+"""
+_LINKS = {"Metrics": "/metrics", "Health": "/-/healthy", "Readiness": "/-/ready"}
+
+
+class WebServer:
+    """Serves the page. `not_ready` says why not, or None; `reload` raises CustodeError when it changes nothing.
+
+    `register` adds the routes of others before the server starts, `links` their entries on the first page (text: path).
+    """
+
+    def __init__(
+        self,
+        page: Page,
+        *,
+        not_ready: Callable[[], str | None],
+        reload: Callable[[], Awaitable[None]],
+        register: Sequence[Register] = (),
+        links: Mapping[str, str] | None = None,
+    ) -> None:
+        self._not_ready = not_ready
+        self._reload = reload
+        self._links = _LINKS | dict(links or {})
+        self.application = web.Application(middlewares=[refuse_other_sites])
+        self.application.on_response_prepare.append(secure_headers)
+        self.application.router.add_get("/", self._index)
+        self.application.router.add_get("/metrics", metrics_handler(page))
+        self.application.router.add_get("/-/healthy", self._healthy)
+        self.application.router.add_get("/-/ready", self._ready)
+        self.application.router.add_post("/-/reload", self._reloaded)
+        for add in register:
+            add(self.application)
+        self._runner = web.AppRunner(self.application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on `host`; port 0 lets the system choose.
+
+        Raises:
+            DaemonError: the address cannot be listened on.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host, port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise DaemonError(
+                f"cannot listen on {host}:{port}: {error.strerror}",
+                hint="is another Custode running, or is the address of another machine?",
+            ) from error
+
+    async def stop(self) -> None:
+        """Close the socket and let requests end, for SHUTDOWN_SECONDS at most."""
+        await self._runner.cleanup()
+
+    @property
+    def address(self) -> str:
+        """The URL at which the server is reached, with the real port. Only after `start`."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        links = "\n".join(f'<li><a href="{escape(path)}">{escape(text)}</a></li>' for text, path in self._links.items())
+        return web.Response(text=_INDEX.format(links=links), content_type="text/html")
+
+    async def _healthy(self, _request: web.Request) -> web.Response:
+        return web.Response(text="Custode is healthy.\n")
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        if reason := self._not_ready():
+            return web.Response(status=503, text=f"Custode is not ready: {reason}\n")
+        return web.Response(text="Custode is ready.\n")
+
+    async def _reloaded(self, _request: web.Request) -> web.Response:
+        try:
+            await self._reload()
+        except CustodeError as error:
+            hint = f"\n{error.hint}" if error.hint else ""
+            return web.Response(status=400 if isinstance(error, ConfigError) else 500, text=f"{error}{hint}\n")
+        return web.Response(text="Reloaded.\n")

@@ -1,0 +1,126 @@
+"""The story of the demonstration, as a person sees it."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.acceptance.conftest import RunningDemo, custode, until
+
+PLANTED = {
+    ("qa", "SchemaRevisionBehind"),
+    ("qa", "SchemaDiffers"),
+    ("qa", "VectorIndexBuiltOnTooFewRows"),
+    ("qa", "RefreshOverdue"),
+    ("preprod", "IndexInvalid"),
+    ("preprod", "DiskSpaceLow"),
+    ("production", "IndexUnused"),
+    ("production", "RowsPastRetention"),
+    ("production", "ReadOnlyRoleCanWrite"),
+}
+
+
+def servers_below(directory: Path) -> list[str]:
+    listed = subprocess.run(["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if str(directory) in line and "postgres" in line]
+
+
+def test_it_prints_its_address_first_and_is_ready_within_a_minute(demo: RunningDemo) -> None:
+    assert demo.lines[0].startswith("http://127.0.0.1:")
+    assert demo.ready_seconds < 60
+
+
+def test_every_planted_fault_is_found_and_printed(demo: RunningDemo) -> None:
+    until(lambda: demo.alerts() >= PLANTED, f"all of the planted faults fire; so far {sorted(demo.alerts())}")
+
+    def printed() -> set[tuple[str, str]]:
+        return {each for each in PLANTED if any(each[0] in line and f"{each[1]} firing" in line for line in demo.lines)}
+
+    until(lambda: printed() == PLANTED, "all of them are printed")
+
+
+def test_what_is_in_order_is_not_complained_about(demo: RunningDemo) -> None:
+    until(lambda: demo.alerts() >= PLANTED, "the planted faults fire")
+    until(lambda: ("production", "BackupTooOld") not in demo.alerts(), "the backup is mended")
+    strange = {(environment, name) for environment, name in demo.alerts() - PLANTED if name != "RestoreTestMissing"}
+    assert strange <= {("qa", "SchemaRevisionDiffers")}
+
+
+def test_the_missing_backup_is_mended_by_itself_and_the_alert_resolved(demo: RunningDemo) -> None:
+    def told(what: str) -> bool:
+        return any("production" in line and what in line for line in demo.lines)
+
+    until(lambda: told("backup fixed"), "the backup is taken and verified")
+    until(lambda: told("BackupTooOld resolved"), "the alert is resolved")
+    assert told("BackupTooOld firing")
+    assert ("production", "BackupTooOld") not in demo.alerts()
+
+
+def test_the_backup_is_in_the_ledger_and_on_the_page(demo: RunningDemo) -> None:
+    until(lambda: any("backup fixed" in line for line in demo.lines), "the backup is taken and verified")
+    ledger = [json.loads(line) for line in (demo.directory / "custode" / "ledger.jsonl").read_text().splitlines()]
+    assert [entry["entry"] for entry in ledger if entry["entry"] != "step"] == [
+        "requested",
+        "guard",
+        "plan",
+        "verdict",
+        "outcome",
+    ]
+    assert 'custode_actions_total{action="backup",outcome="fixed"} 1.0' in demo.get("/metrics")
+
+
+def test_events_are_written_as_json_lines(demo: RunningDemo) -> None:
+    until(lambda: any("backup fixed" in line for line in demo.lines), "the backup is taken and verified")
+    events = [json.loads(line) for line in (demo.directory / "events.jsonl").read_text().splitlines()]
+    assert {event["kind"] for event in events} >= {"alert", "action"}
+
+
+def test_status_shows_the_table_and_says_by_its_exit_status_that_all_is_not_well(demo: RunningDemo) -> None:
+    until(lambda: demo.alerts() >= PLANTED, "the planted faults fire")
+    shown = custode("status", "-c", demo.config)
+    assert shown.returncode == 1
+    for word in ("production", "Vector indexes", "IndexInvalid", "uq_ki_title"):
+        assert word in shown.stdout
+    assert shown.stderr == ""
+    board = json.loads(custode("status", "-c", demo.config, "--json").stdout)
+    assert [row["environment"] for row in board["rows"]] == ["development", "qa", "preprod", "production"]
+
+
+def test_once_looks_by_itself(demo: RunningDemo) -> None:
+    looked = custode("once", "-c", demo.config, "--json")
+    assert looked.returncode == 1, looked.stderr
+    found = {(alert["environment"], alert["name"]) for alert in json.loads(looked.stdout)["alerts"]}
+    assert found >= PLANTED
+    metrics = custode("once", "-c", demo.config, "--metrics").stdout
+    assert 'custode_up{environment="production",tier="production"} 1' in metrics
+
+
+def test_check_reaches_every_environment(demo: RunningDemo) -> None:
+    checked = custode("check", "-c", demo.config, "--connect", "--json")
+    findings = json.loads(checked.stdout)["findings"]
+    assert checked.returncode == 0, findings
+    assert {finding["environment"] for finding in findings} >= {"development", "qa", "preprod", "production"}
+
+
+def test_no_secret_and_no_password_is_anywhere(demo: RunningDemo) -> None:
+    assert "postgresql://" not in demo.get("/metrics") + "".join(demo.lines)
+
+
+def test_a_second_start_finds_what_the_first_left_and_ctrl_c_stops_everything() -> None:
+    directory = Path(tempfile.mkdtemp(prefix="custode-again-", dir="/tmp"))
+    directory.chmod(0o755)
+    try:
+        first = RunningDemo.start(directory)
+        until(lambda: any("backup fixed" in line for line in first.lines), "the backup is taken and verified")
+        assert servers_below(directory)
+        assert first.stop() == 0
+        assert servers_below(directory) == []
+        second = RunningDemo.start(directory)
+        assert second.ready_seconds < first.ready_seconds
+        until(lambda: ("preprod", "IndexInvalid") in second.alerts(), "the planted faults are still there")
+        assert ("production", "BackupTooOld") not in second.alerts()
+        assert second.stop() == 0
+        assert servers_below(directory) == []
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

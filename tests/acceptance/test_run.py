@@ -1,0 +1,147 @@
+"""`custode run` as a process: start, reload, refuse, stop, and go on after kill -9."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.embedded import EmbeddedServer
+from tests.acceptance.conftest import CUSTODE, custode, free_port, until
+
+CONFIG = """\
+data_dir: {data}
+listen: 127.0.0.1:{port}
+rules: {{interval: 1s}}
+environments:
+  development:
+    tier: development
+    dsn: {dsn}
+    policy: {{disk_free_ratio: 0}}
+"""
+
+
+class Daemon:
+    """A configuration and the processes that run with it."""
+
+    def __init__(self, folder: Path, dsn: str) -> None:
+        self.config = folder / "custode.yml"
+        self.data = folder / "data"
+        self.errors = folder / "stderr.txt"
+        self.port = free_port()
+        self.text = CONFIG.format(data=self.data, port=self.port, dsn=dsn)
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self) -> subprocess.Popen[str]:
+        self.config.write_text(self.text)
+        with self.errors.open("a") as stderr:
+            command = [str(CUSTODE), "run", "-c", str(self.config)]
+            process = subprocess.Popen(command, stdout=stderr, stderr=stderr, text=True)
+        self.processes.append(process)
+        until(lambda: process.poll() is not None or self.get("/-/ready"), "the daemon is ready")
+        assert process.poll() is None, self.errors.read_text()
+        return process
+
+    def get(self, path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+                text: str = response.read().decode()
+        except OSError:
+            return ""
+        return text
+
+    def reload(self) -> tuple[int, str]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/-/reload", method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def environments(self) -> set[str]:
+        return set(re.findall(r'^custode_up\{environment="(\w+)"', self.get("/metrics"), re.MULTILINE))
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, server: EmbeddedServer) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path, server.dsn())
+    yield daemon
+    for process in daemon.processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_it_serves_and_stops_on_sigterm(daemon: Daemon) -> None:
+    process = daemon.start()
+    assert daemon.environments() == {"development"}
+    assert f"http://127.0.0.1:{daemon.port}" in daemon.errors.read_text()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+    assert "Traceback" not in daemon.errors.read_text()
+
+
+def test_a_reload_is_taken_over_whole_or_not_at_all(daemon: Daemon, server: EmbeddedServer) -> None:
+    process = daemon.start()
+    more = f"  qa:\n    tier: qa\n    dsn: {server.dsn()}\n"
+    daemon.config.write_text(daemon.text + more + "    colour: blue\n")
+    status, text = daemon.reload()
+    assert status == 400
+    assert "environments.qa.colour" in text
+    assert daemon.environments() == {"development"}
+    assert "custode_config_last_reload_successful 0.0" in daemon.get("/metrics")
+
+    daemon.config.write_text(daemon.text + more)
+    assert daemon.reload()[0] == 200
+    until(lambda: daemon.environments() == {"development", "qa"}, "the new environment is watched")
+    assert "custode_config_last_reload_successful 1.0" in daemon.get("/metrics")
+
+    daemon.config.write_text(daemon.text)
+    process.send_signal(signal.SIGHUP)
+    until(lambda: daemon.environments() == {"development"}, "the removed environment has vanished")
+
+
+def test_what_needs_a_restart_is_said(daemon: Daemon) -> None:
+    daemon.start()
+    daemon.config.write_text(daemon.text.replace(str(daemon.port), str(free_port())))
+    status, text = daemon.reload()
+    assert status == 500
+    assert "listen cannot change while the daemon runs" in text
+
+
+def test_a_second_daemon_on_the_same_data_is_refused(daemon: Daemon) -> None:
+    daemon.start()
+    second = custode("run", "-c", daemon.config)
+    assert second.returncode == 2
+    assert "held by another process" in second.stderr
+    assert daemon.get("/-/healthy")
+
+
+def test_alerts_go_on_after_kill_9(daemon: Daemon) -> None:
+    down = "  gone:\n    tier: development\n    dsn: postgresql://custode@127.0.0.1:1/d\n"
+    daemon.text += down
+
+    def since() -> float | None:
+        answer = json.loads(daemon.get("/api/v1/status") or '{"data": {"alerts": []}}')
+        alerts = {alert["name"]: alert for alert in answer["data"]["alerts"] if alert["environment"] == "gone"}
+        found: float | None = alerts["EnvironmentDown"]["since"] if "EnvironmentDown" in alerts else None
+        return found
+
+    process = daemon.start()
+    before = until(since, "the unreachable environment is noticed")
+    until((daemon.data / "alerts.json").exists, "it is remembered")
+    until(lambda: "EnvironmentDown" in (daemon.data / "alerts.json").read_text(), "it is remembered")
+    process.kill()
+    process.wait()
+    daemon.start()
+    after = until(since, "the alert is still there")
+    # the time that the daemon was away does not count for the rule's `for`
+    assert before <= after < before + 15
