@@ -91,7 +91,13 @@ def debian(scratch: Path) -> Iterator[DebianServer]:
         yield server
 
 
-@pytest.fixture(params=["embedded", pytest.param("debian", marks=pytest.mark.peer)])
+_DEBIAN = pytest.param("debian", marks=pytest.mark.peer)
+# for tests that make sense on one server only
+DEBIAN_ONLY = pytest.mark.parametrize("site", [_DEBIAN], indirect=True)
+EMBEDDED_ONLY = pytest.mark.parametrize("site", ["embedded"], indirect=True)
+
+
+@pytest.fixture(params=["embedded", _DEBIAN])
 async def site(request: pytest.FixtureRequest, make_target: Callable[..., Target]) -> AsyncIterator[Site]:
     """An empty database on each server."""
     server = request.getfixturevalue("server" if request.param == "embedded" else "debian")

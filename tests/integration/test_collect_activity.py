@@ -3,11 +3,10 @@
 import asyncio
 
 import asyncpg
-import pytest
 
 from collectors.activity import ActivityCollector
 from tests.integration.debian_server import DebianServer
-from tests.integration.sites import Samples, Site, collected
+from tests.integration.sites import DEBIAN_ONLY, Samples, Site, collected
 
 
 async def test_an_open_transaction_is_seen_with_its_age(site: Site) -> None:
@@ -55,10 +54,9 @@ async def _until_blocked(site: Site) -> Samples:
     return found
 
 
-@pytest.mark.peer
+@DEBIAN_ONLY
 async def test_prepared_transactions(site: Site) -> None:
-    if not isinstance(site.server, DebianServer):
-        pytest.skip("only Debian's server allows prepared transactions here")
+    assert isinstance(site.server, DebianServer)
     await site.sql.execute("create table t (id int)")
     await site.sql.execute("begin; insert into t values (1); prepare transaction 'forgotten'")
     found = await collected(ActivityCollector, site.target())

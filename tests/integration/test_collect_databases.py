@@ -1,11 +1,10 @@
 """The collector `databases`, read by a role that has only pg_monitor."""
 
-import pytest
 
 from collectors.databases import DatabasesCollector
 from tests.integration.debian_server import DebianServer
 from tests.integration.debian_standby import standby
-from tests.integration.sites import Site, collected
+from tests.integration.sites import DEBIAN_ONLY, Site, collected
 
 
 async def test_every_database_of_the_server_is_told(site: Site) -> None:
@@ -53,10 +52,9 @@ async def test_conflicts_are_a_matter_of_standbys(site: Site) -> None:
     assert "custode_recovery_conflicts_total" not in await collected(DatabasesCollector, site.target())
 
 
-@pytest.mark.peer
+@DEBIAN_ONLY
 async def test_the_conflicts_of_a_standby_by_reason(site: Site) -> None:
-    if not isinstance(site.server, DebianServer):
-        pytest.skip("the standby is a copy of Debian's server")
+    assert isinstance(site.server, DebianServer)
     with standby(site.server) as copy:
         found = await collected(DatabasesCollector, site.at(copy).target())
     assert found["custode_recovery_conflicts_total"][site.database, "lock"] == 0

@@ -1,12 +1,11 @@
 """The collector `server`, read by a role that has only pg_monitor."""
 
 import asyncpg
-import pytest
 
 from collectors.server import ServerCollector
 from tests.integration.debian_server import DebianServer
 from tests.integration.debian_standby import standby
-from tests.integration.sites import Site, collected
+from tests.integration.sites import DEBIAN_ONLY, Site, collected
 
 
 async def test_version_start_and_connections(site: Site) -> None:
@@ -93,10 +92,9 @@ async def test_an_idle_slot_keeps_the_log(site: Site) -> None:
     assert found["custode_replication_slot_retained_bytes"][slot] > 0
 
 
-@pytest.mark.peer
+@DEBIAN_ONLY
 async def test_a_standby(site: Site) -> None:
-    if not isinstance(site.server, DebianServer):
-        pytest.skip("the standby is a copy of Debian's server")
+    assert isinstance(site.server, DebianServer)
     with standby(site.server) as copy:
         await _caught_up(site, copy)
         on_primary = await collected(ServerCollector, site.target())

@@ -5,15 +5,13 @@ import asyncio
 import pytest
 
 from collectors.vectors import VectorsCollector
-from tests.integration.sites import WATCHER, Site, collected
+from tests.integration.sites import EMBEDDED_ONLY, WATCHER, Site, collected
 
 _FILL = "insert into {table} (e) select array[random(), random(), random()]::vector from generate_series(1, {rows})"
 
 
 @pytest.fixture
 async def vectors(site: Site) -> Site:
-    if not await site.sql.fetchval("select exists (select from pg_available_extensions where name = 'vector')"):
-        pytest.skip("no pgvector on this server")
     await site.sql.execute("create extension vector")
     await site.sql.execute("create table t (id bigserial, e vector(3))")
     await site.sql.execute(f"grant select on all tables in schema public to {WATCHER}")
@@ -26,6 +24,7 @@ async def test_a_database_without_pgvector_has_nothing_to_tell(site: Site) -> No
     assert target.failures == {}
 
 
+@EMBEDDED_ONLY
 async def test_parameters_with_pgvectors_defaults(vectors: Site) -> None:
     await vectors.sql.execute("""
         create index ivf_default on t using ivfflat (e vector_cosine_ops);
@@ -49,6 +48,7 @@ async def test_parameters_with_pgvectors_defaults(vectors: Site) -> None:
     assert found["custode_vector_extension_info"] == {(vectors.database, version): 1}
 
 
+@EMBEDDED_ONLY
 async def test_rows_that_were_there_at_the_build(vectors: Site) -> None:
     await vectors.sql.execute(_FILL.format(table="t", rows=1000))
     await vectors.sql.execute("create index i on t using ivfflat (e vector_l2_ops) with (lists = 5)")
@@ -67,6 +67,7 @@ async def test_rows_that_were_there_at_the_build(vectors: Site) -> None:
     assert found["custode_vector_index_build_rows"][key] == pytest.approx(4000)
 
 
+@EMBEDDED_ONLY
 async def test_a_build_that_blocked_nobody_counts_alike(vectors: Site) -> None:
     await vectors.sql.execute(_FILL.format(table="t", rows=1000))
     await vectors.sql.execute("create index concurrently i on t using hnsw (e vector_l2_ops)")
@@ -79,6 +80,7 @@ async def test_a_build_that_blocked_nobody_counts_alike(vectors: Site) -> None:
     assert list(found["custode_vector_index_build_rows"].values()) == [pytest.approx(2000)]
 
 
+@EMBEDDED_ONLY
 async def test_an_index_built_on_nothing(vectors: Site) -> None:
     await vectors.sql.execute("create index i on t using ivfflat (e vector_l2_ops) with (lists = 5)")
     found = await collected(VectorsCollector, vectors.target())
@@ -89,6 +91,7 @@ async def test_an_index_built_on_nothing(vectors: Site) -> None:
     assert list(found["custode_vector_index_build_rows"].values()) == [0]
 
 
+@EMBEDDED_ONLY
 async def test_a_table_it_may_not_read_is_a_gap_and_the_rest_is_told(vectors: Site) -> None:
     await vectors.sql.execute(_FILL.format(table="t", rows=100))
     await vectors.sql.execute("create index i on t using hnsw (e vector_l2_ops)")
@@ -100,6 +103,7 @@ async def test_a_table_it_may_not_read_is_a_gap_and_the_rest_is_told(vectors: Si
     assert list(target.gaps) == [f"rows of {vectors.database}.public.t at the build of its indexes"]
 
 
+@EMBEDDED_ONLY
 async def test_odd_names_are_quoted_by_the_server(vectors: Site) -> None:
     await vectors.sql.execute("""
         create schema "S;--"; create table "S;--"."T""' %s" (id bigserial, e vector(3));
@@ -113,6 +117,7 @@ async def test_odd_names_are_quoted_by_the_server(vectors: Site) -> None:
     assert found["custode_vector_index_build_rows"] == {(vectors.database, "S;--", "T\"' %s", "I'"): 0}
 
 
+@EMBEDDED_ONLY
 async def test_a_locked_table_keeps_its_rows_to_itself_and_delays_nothing(vectors: Site) -> None:
     await vectors.sql.execute("create table free (id bigserial, e vector(3))")
     await vectors.sql.execute(f"grant select on free to {WATCHER}")
