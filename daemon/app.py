@@ -163,6 +163,8 @@ class Custode:
         await pipeline.recover()
         self._scraper.start(group)
         parts.push_async_callback(self._scraper.stop)
+        # before anything is judged, and after the rules are known: alerts belong to rules
+        self._alerting.reload(load_groups(self.settings), {})
         self._alerting.restore()
         await self._apply(self.settings)
         self._note_reload()

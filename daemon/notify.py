@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from daemon.actions.events import ActionEvent
+from daemon.actions.events import ActionEvent, Happened
 from daemon.actions.request import Result
 from daemon.notifiers import Message, Notifier, Permanent, Retryable, Severity
 
@@ -151,7 +151,7 @@ def action_message(event: ActionEvent) -> Message:
         title=f"{request.action} {event.title}",
         at=event.at,
         environment=request.environment,
-        text=event.text,
+        text="" if event.kind is Happened.STEP else event.text,
         fields={name: _figure(value) for name, value in event.figures.items()},
     )
 

@@ -32,5 +32,7 @@ class ActionEvent:
 
     @property
     def title(self) -> str:
-        """What happened, in words: `planned`, `fixed`, `not fixed`."""
+        """What happened, in words: `planned`, `dump done`, `not fixed`."""
+        if self.kind is Happened.STEP:
+            return f"{self.text} done"
         return (self.result or self.kind).value.replace("_", " ")

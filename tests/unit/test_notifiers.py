@@ -277,7 +277,7 @@ def test_a_severity_that_we_do_not_know_is_a_warning() -> None:
     ("kind", "result", "title", "severity"),
     [
         (Happened.PLANNED, None, "backup planned", Severity.INFO),
-        (Happened.STEP, None, "backup step", Severity.INFO),
+        (Happened.STEP, None, "backup t done", Severity.INFO),
         (Happened.REFUSED, Result.REFUSED, "backup refused", Severity.INFO),
         (Happened.DONE, Result.FIXED, "backup fixed", Severity.GOOD),
         (Happened.DONE, Result.NOT_FIXED, "backup not fixed", Severity.WARNING),
