@@ -52,7 +52,7 @@ _NO_SESSION_TOTALS = ", ".join(["null::float8"] * 7)
 
 _SQL = """
     select d.datname, s.numbackends, nullif(d.datconnlimit, -1), age(d.datfrozenxid), mxid_age(d.datminmxid),
-        extract(epoch from s.stats_reset)::float8,
+        date_part('epoch', s.stats_reset),
         s.xact_commit, s.xact_rollback, s.blks_read, s.blks_hit, s.blk_read_time / 1000, s.blk_write_time / 1000,
         s.tup_returned, s.tup_fetched, s.tup_inserted, s.tup_updated, s.tup_deleted,
         s.conflicts, s.temp_files, s.temp_bytes, s.deadlocks, s.checksum_failures,

@@ -42,7 +42,7 @@ _TUPLES = "case when i.relpages > 0 then i.reltuples end"
 _TUPLES_14 = "nullif(i.reltuples, -1)"
 _NO_LAST_SCAN = "null"
 # since PostgreSQL 16
-_LAST_SCAN_16 = "extract(epoch from pg_stat_get_lastscan(i.oid))"
+_LAST_SCAN_16 = "date_part('epoch', pg_stat_get_lastscan(i.oid))"
 
 # One statement for two families: a second one would read and send the same thousand names again.
 # The first two columns are the order in which a limit on the number of series cuts: kept in any case, then by size.
@@ -93,9 +93,12 @@ class IndexesCollector(Collector):
             return indexes
 
         records = await target.each(read)
-        records.sort(key=itemgetter(0, 1), reverse=True)
+        kept = 0
+        series = len(records) * len(_INFO.metrics + _INDEXES.metrics) + len(builds) * len(_BUILDS.metrics)
+        if series > self.options.max_series:  # else nobody will cut
+            records.sort(key=itemgetter(0, 1), reverse=True)
+            kept = sum(record[0] for record in records)
         columns = tuple(zip(*records, strict=True)) or ((),) * _COLUMNS
-        kept = sum(columns[0])
         return [
             _INFO.columns((*columns[2:11], (1,) * len(records)), keep=kept),
             _INDEXES.columns(columns[7:], keep=kept),

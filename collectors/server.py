@@ -69,20 +69,21 @@ _SERVER_SQL = """
             then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn
     )
     select current_setting('server_version'), current_setting('server_version_num'),
-        extract(epoch from pg_postmaster_start_time())::float8, p.recovery::int,
+        date_part('epoch', pg_postmaster_start_time()), p.recovery::int,
         current_setting('max_connections')::int,
         current_setting('superuser_reserved_connections')::int
             + coalesce(current_setting('reserved_connections', true)::int, 0),
         pg_wal_lsn_diff(p.lsn, '0/0')::float8,
         case when p.recovery then case when pg_last_wal_receive_lsn() = p.lsn then 0
             else extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) end end::float8,
-        a.archived_count, a.failed_count, extract(epoch from a.last_archived_time)::float8,
-        extract(epoch from a.last_failed_time)::float8,
+        a.archived_count, a.failed_count, date_part('epoch', a.last_archived_time),
+        date_part('epoch', a.last_failed_time),
         w.timed, w.requested, w.by_checkpointer, w.by_bgwriter, w.by_backend
     from position p, pg_catalog.pg_stat_archiver a, (select {writers}) w
 """
 
 # Kind, two labels, two values. The second value of a setting is how many of all wait for a restart.
+# Settings are costly and change with a reload only: they come where the stamp is not the one last seen in this session.
 # A negative number is a word (-1: off, or as much as another setting says), not a quantity.
 # One pass over the settings, they are costly: what waits for a restart is counted before text settings go.
 # Two standbys may have the same name: the one further behind counts.
@@ -100,6 +101,9 @@ _FACTS_SQL = r"""
         end::float8, pending::float8
     from (select *, count(*) filter (where pending_restart) over () as pending from pg_catalog.pg_settings) s
     where vartype in ('bool', 'integer', 'real')
+        and concat(pg_conf_load_time(), current_setting('in_hot_standby', true)) is distinct from $1
+    union all
+    select 'stamp', concat(pg_conf_load_time(), current_setting('in_hot_standby', true)), null, null, null
     union all
     select 'standby', application_name, state,
         max(pg_wal_lsn_diff(p.lsn, replay_lsn))::float8, max(extract(epoch from replay_lag))::float8
@@ -108,6 +112,7 @@ _FACTS_SQL = r"""
     select 'slot', slot_name::text, slot_type, active::int, pg_wal_lsn_diff(p.lsn, restart_lsn)::float8
     from pg_catalog.pg_replication_slots cross join position p
 """
+_SESSIONS_REMEMBERED = 16
 
 
 class ServerCollector(Collector):
@@ -115,12 +120,14 @@ class ServerCollector(Collector):
     summary = "version, settings, archiver, checkpoints, write-ahead log and replication of the server"
     families = (_INFO, _SERVER, _CHECKPOINTS, _BUFFERS, _SETTINGS, _PENDING, _REPLICATION, _SLOTS)
 
+    def __init__(self, options: Collector.Options) -> None:
+        super().__init__(options)
+        self._settings: dict[int, tuple[str, list[Any]]] = {}  # by process id of the session: stamp and records
+
     async def collect(self, target: Target) -> list[Rows]:
         async with target.session() as session:
             server = await _server(session)
-            by_kind: dict[str, list[Any]] = defaultdict(list)
-            for record in await session.fetch(_FACTS_SQL):
-                by_kind[record[0]].append(record[1:])
+            by_kind = await self._facts(session)
             settings = by_kind["setting"]
             return [
                 *server,
@@ -129,6 +136,21 @@ class ServerCollector(Collector):
                 _REPLICATION.rows(by_kind["standby"]),
                 _SLOTS.rows(by_kind["slot"]),
             ]
+
+    async def _facts(self, session: Session) -> dict[str, list[Any]]:
+        pid = session.connection.get_server_pid()
+        stamp, settings = self._settings.get(pid, (None, []))
+        by_kind: dict[str, list[Any]] = defaultdict(list)
+        for record in await session.fetch(_FACTS_SQL, stamp):
+            by_kind[record[0]].append(record[1:])
+        ((now, *_),) = by_kind["stamp"]
+        if now == stamp:
+            by_kind["setting"] = settings
+        else:
+            if len(self._settings) >= _SESSIONS_REMEMBERED:
+                self._settings.clear()
+            self._settings[pid] = (now, by_kind["setting"])
+        return by_kind
 
 
 async def _server(session: Session) -> list[Rows]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from collectors import Family, Rows
@@ -44,7 +43,7 @@ def _each_family_once(rows: Sequence[Rows]) -> bool:
 def _settled(part: Rows, before: Rows | None) -> tuple[Rows, bool]:
     if before is None or len(before) != len(part) or before.labels != part.labels:
         return part, False
-    return replace(part, labels=before.labels), True
+    return Rows(part.family, before.labels, part.values, part.keep), True
 
 
 def _distinct(part: Rows, seen: set[tuple[Any, ...]]) -> Rows:

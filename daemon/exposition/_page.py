@@ -15,11 +15,12 @@ from collectors import Family, Metric, Rows
 from daemon.exposition._text import header, label_prefix, label_text, sample_lines
 
 BLOCK_SERIES = 500
-SMALL_BLOCK_SERIES = 128  # of parts with few records: what did not change is kept by the block
+SMALL_BLOCK_SERIES = 64  # of parts with few records: what did not change is kept by the block
 FEW_RECORDS = 2000
 PAUSE_SERIES = 500  # about 1 ms of work; the event loop is let in after each
 COMPARED_SERIES = 16  # found unchanged for the price of rendering one
 PIECE_BYTES = 64 * 1024  # worth a system call
+SMALL_PAGE_BYTES = 256 * 1024  # joined as a whole
 LARGE_BYTES = 16 * 1024  # worth not to be copied
 _WINDOW_BITS = 16 + 14  # a gzip member (16) with a window of 16 KB: to set up more memory costs more than a block
 _Source = tuple[str, str]  # environment, collector
@@ -117,10 +118,13 @@ class Page:
 
     def pieces(self, openmetrics: bool, gzip: bool) -> list[bytes]:
         """The page in pieces to be sent one after the other; small chunks are joined, large ones not even copied."""
+        parts = self._parts(openmetrics, gzip)
+        if sum(map(len, parts)) <= SMALL_PAGE_BYTES:
+            return [b"".join(parts)]
         pieces: list[bytes] = []
         small: list[bytes] = []
         size = 0
-        for part in self._parts(openmetrics, gzip):
+        for part in parts:
             length = len(part)
             if small and (length >= LARGE_BYTES or size >= PIECE_BYTES):
                 pieces.append(b"".join(small))

@@ -112,7 +112,8 @@ class Watch:
 
     async def _land(self, course: _Course, batch: Batch) -> Batch:
         page = self.around.page
-        if batch.reached is not None:
+        turned = batch.reached is not None and batch.reached != self._up
+        if turned:
             self._up = batch.reached
         complete = _with_meta(batch, course.last_success)
         try:
@@ -124,7 +125,8 @@ class Watch:
         if complete.success:
             course.last_success = batch.started
         environment = about_environment(self._up)
-        await page.land(batch.labels, UP, environment)
+        if turned:
+            await page.land(batch.labels, UP, environment)
         return replace(complete, meta=(*complete.meta, *environment))
 
 

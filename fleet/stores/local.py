@@ -184,7 +184,12 @@ def _make(folder: Path) -> None:
     """Make a folder and those above it, each open to its owner only and durable."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
-        path.mkdir(mode=0o700, exist_ok=True)
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            # made beside us, and perhaps gone again already: then what follows fails and is tried again
+            if path.exists() and not path.is_dir():
+                raise
         _sync_folder(path.parent)
 
 

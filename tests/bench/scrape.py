@@ -31,7 +31,6 @@ import gzip
 import http.client
 import json
 import os
-import platform
 import re
 import statistics
 import sys
@@ -63,6 +62,7 @@ from fleet.embedded import EmbeddedServer
 from fleet.environment import Environment
 from fleet.process import running
 from fleet.secrets import Secrets, SecretText
+from tests.bench.machine import machine
 
 EXPORTER = Path("/usr/bin/prometheus-postgres-exporter")
 EXAMPLE_QUERIES = Path("/usr/share/doc/prometheus-postgres-exporter/examples/queries.yaml")
@@ -298,15 +298,6 @@ def ratios(found: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def machine() -> dict[str, Any]:
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "machine": f"{os.cpu_count()} x {model[1] if model else platform.machine()}",
-        "python": platform.python_version(),
-        "load": os.getloadavg()[0],
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=60)
@@ -318,7 +309,7 @@ def main() -> None:
         found: dict[str, Any] = asyncio.run(measure(rounds, Path(name)))
     for name, figures in found.items():
         print(f"{name:26}", figures)
-    print(json.dumps({"rounds": rounds} | ratios(found) | found | machine()))
+    print(json.dumps({"rounds": rounds} | ratios(found) | found | {"machine": machine()}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The collector `databases`, read by a role that has only pg_monitor."""
 
-
 from collectors.databases import DatabasesCollector
 from tests.integration.debian_server import DebianServer
 from tests.integration.debian_standby import standby

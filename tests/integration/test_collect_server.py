@@ -1,5 +1,7 @@
 """The collector `server`, read by a role that has only pg_monitor."""
 
+from dataclasses import replace
+
 import asyncpg
 
 from collectors.server import ServerCollector
@@ -53,6 +55,31 @@ async def test_a_change_that_waits_for_a_restart_is_counted(site: Site) -> None:
     finally:
         await site.sql.execute("alter system reset max_files_per_process")
         await site.sql.execute("select pg_reload_conf()")
+
+
+async def test_settings_are_read_anew_after_a_reload_only_and_shown_always(site: Site) -> None:
+    collector = ServerCollector(ServerCollector.Options())
+    connections = site.target().connections
+
+    async def settings() -> dict[str, float]:
+        target = replace(site.target(), connections=connections)
+        [rows] = [rows for rows in await collector.collect(target) if rows.family.labels == ("name",)]
+        return dict(rows.records)
+
+    first = await settings()
+    assert await settings() == first
+    await site.sql.execute("alter system set deadlock_timeout = '7s'")
+    try:
+        await site.sql.execute("select pg_reload_conf()")
+        for _ in range(200):  # our session reads the files in its own time
+            if await settings() != first:
+                break
+            await site.sql.execute("select pg_sleep(0.02)")
+        assert await settings() == first | {"deadlock_timeout": 7}
+    finally:
+        await site.sql.execute("alter system reset deadlock_timeout")
+        await site.sql.execute("select pg_reload_conf()")
+    await connections.close()
 
 
 async def test_checkpoints_and_writers(site: Site) -> None:

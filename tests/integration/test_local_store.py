@@ -157,11 +157,11 @@ async def test_free_bytes_before_the_folder_exists(store: LocalStore) -> None:
 
 async def test_puts_and_deletes_beside_each_other(store: LocalStore) -> None:
     async def again(number: int) -> None:
-        for _ in range(50):
+        for _ in range(150):
             await store.put(f"same/folder/{number}", parts(b"1"))
             await store.delete(f"same/folder/{number}")
 
     async with asyncio.TaskGroup() as group:
-        for number in range(4):
+        for number in range(8):
             group.create_task(again(number))
     assert await store.list() == []

@@ -203,7 +203,7 @@ async def test_all_the_way(make_pipeline: MakePipeline, world: TestWorld) -> Non
     assert (outcome.result, outcome.reason, outcome.figures) == (Result.FIXED, "it is done", {"rows": 3})
     assert action.done == ["qa/first", "qa/second"]
     assert world.read == [("qa", ("tables",))]
-    assert world.told() == ["requested", "planned", "step", "step", "fixed"]
+    assert world.told() == ["requested", "planned", "first done", "second done", "fixed"]
     assert world.events[1].text == "work of size 7 on qa"
     assert entries(pipeline, outcome) == [
         ("requested",),
@@ -497,7 +497,7 @@ async def test_a_backup_asked_for_by_an_alert(
     assert manifest.id.endswith(outcome.run_id[:8])
     assert outcome.figures["bytes"] == manifest.size_bytes
     assert world.read == [("qa", ("backups",))]
-    assert world.told() == ["requested", "planned", "step", "step", "fixed"]
+    assert world.told() == ["requested", "planned", "dump done", "record done", "fixed"]
 
 
 async def test_the_daemon_stopped_in_the_middle_of_a_dump_leaves_no_success(

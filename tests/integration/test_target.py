@@ -1,12 +1,13 @@
 """What collectors stand on: sessions that cannot write, databases that come and go, few connections."""
 
+import asyncio
 from collections.abc import Callable
 
 import asyncpg
 import pytest
 
 from collectors import Session, Target
-from fleet.connections import Record
+from fleet.connections import Connection, Record
 from fleet.embedded import EmbeddedServer
 from fleet.environment import Environment
 from fleet.errors import ConnectError
@@ -99,6 +100,39 @@ async def test_connections_are_kept_and_bounded(
             break
         await sql.execute("select pg_sleep(0.02)")
     assert 1 <= await sql.fetchval(count) <= 2
+
+
+async def test_the_dsn_s_database_is_the_same_by_name(
+    make_environment: MakeEnvironment, make_target: MakeTarget
+) -> None:
+    target = make_target(make_environment())
+    async with target.session() as session:
+        pid = session.connection.get_server_pid()
+        name = await session.connection.fetchval("select current_database()")
+    async with target.session(name) as session:
+        assert session.connection.get_server_pid() == pid
+
+
+async def test_a_lent_connection_is_waited_for_before_another_database_s_is_closed(
+    make_environment: MakeEnvironment, make_target: MakeTarget
+) -> None:
+    target = make_target(make_environment(connections=2))
+    async with target.session("template1") as session:
+        other = session.connection
+    async with asyncio.TaskGroup() as group, target.session("postgres") as session:
+        first = session.connection
+        second = group.create_task(_lent(target, "postgres"))
+        await asyncio.sleep(0)
+    assert second.result() is first
+    assert not other.is_closed()
+    async with target.session("postgres"):
+        assert await _lent(target, "postgres") is not first  # not returned in time: room is made
+    assert other.is_closed()
+
+
+async def _lent(target: Target, database: str) -> Connection:
+    async with target.session(database) as session:
+        return session.connection
 
 
 async def test_a_broken_connection_is_replaced(
