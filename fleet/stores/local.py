@@ -188,7 +188,7 @@ def _make(folder: Path) -> None:
             path.mkdir(mode=0o700)
         except FileExistsError:
             # made beside us, and perhaps gone again already: then what follows fails and is tried again
-            if path.exists() and not path.is_dir():
+            if path.is_file():
                 raise
         _sync_folder(path.parent)
 
