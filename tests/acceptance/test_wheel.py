@@ -47,11 +47,12 @@ def test_it_finds_its_migrations_and_dashboards(installed: Path, tmp_path: Path)
         "from importlib.resources import files\n"
         "versions = files('migrations.reference').joinpath('versions')\n"
         "print(len([f for f in versions.iterdir() if f.name.endswith('.py')]))\n"
-        "print(files('dashboards').joinpath('__init__.py').is_file())\n"
+        "import json\n"
+        "print(json.loads(files('dashboards').joinpath('fleet.json').read_text(encoding='utf-8'))['uid'])\n"
     )
-    revisions, dashboards = run(installed / "python", "-c", script, cwd=tmp_path).split()
+    revisions, dashboard = run(installed / "python", "-c", script, cwd=tmp_path).split()
     assert int(revisions) >= 5
-    assert dashboards == "True"
+    assert dashboard == "custode-fleet"
 
 
 def test_our_top_level_names_are_ours_alone(installed: Path, tmp_path: Path) -> None:
