@@ -7,11 +7,9 @@ import os
 import signal
 import sys
 import textwrap
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import psutil
@@ -20,117 +18,24 @@ import zstandard
 
 from actions import Job, Verdict
 from actions.backup import Backup, Parameters
-from fleet.backups import Manifest, Table, read_manifests, write_manifest
+from fleet.backups import Table, read_manifests, write_manifest
 from fleet.client_tools import find_tool
-from fleet.connections import Connections
 from fleet.embedded import EmbeddedServer
 from fleet.environment import Environment
 from fleet.errors import ActionError, CustodeError
 from fleet.process import run
-from fleet.secrets import Secrets, SecretText
 from fleet.stores import Stat, Store
 from fleet.stores.local import LocalStore
-
-EVERYTHING = Parameters()
-ROWS = """
-    create table alembic_version (version_num text);
-    insert into alembic_version values ('c0ffee');
-    create table "odd "" name" (id int primary key, t text, v vector(3));
-    create table empty_one ();
-    insert into "odd "" name"
-        select i, string_agg(md5(i::text || j::text), ' '), array[i, i + 1, 0.5]::vector(3)
-        from generate_series(1, 6000) i, generate_series(1, 40) j group by i;
-    create index on "odd "" name" using ivfflat (v vector_l2_ops) with (lists = 2);
-    analyze
-"""
-DIGEST = """select count(*), md5(string_agg(md5(t || v::text), '' order by id)) from "odd "" name" """
-
-
-class GatedStore(LocalStore):
-    """Takes the first part of a dump, then waits until `go` is set."""
-
-    def __init__(self, options: LocalStore.Options) -> None:
-        super().__init__(options)
-        self.begun, self.go = asyncio.Event(), asyncio.Event()
-
-    async def put(self, key: str, content: AsyncIterator[bytes]) -> Stat:
-        return await super().put(key, self._gate(content) if key.endswith(".zst") else content)
-
-    async def _gate(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for part in content:
-            yield part
-            self.begun.set()
-            await self.go.wait()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> GatedStore:
-    gated = GatedStore(LocalStore.Options(path=tmp_path / "store"))
-    gated.go.set()
-    return gated
-
-
-MakeJob = Callable[..., Job]
-
-
-@pytest.fixture
-async def make_job(
-    make_environment: Callable[..., Environment], store: GatedStore, sql: asyncpg.Connection
-) -> AsyncIterator[MakeJob]:
-    await sql.execute(ROWS)
-    opened: list[Connections] = []
-
-    def make(environment: Environment | None = None, **fields: Any) -> Job:
-        environment = environment or make_environment()
-        secrets = Secrets(time.monotonic)
-        connections = Connections(environment, secrets)
-        opened.append(connections)
-        values: dict[str, Any] = {
-            "run_id": uuid4().hex[:12],
-            "started_at": time.time(),
-            "environment": environment,
-            "connections": connections,
-            "secrets": secrets,
-            "stores": {"local": store},
-            "now": time.time,
-            "progress": lambda _ratio, _text: None,
-        }
-        return Job(**(values | fields))
-
-    yield make
-    for connections in opened:
-        await connections.close()
-
-
-@pytest.fixture
-def log_in_as(
-    make_environment: Callable[..., Environment], server: EmbeddedServer, database: str
-) -> Callable[[str], Environment]:
-    """An environment whose DSN holds this login (`user` or `user:password`)."""
-
-    def make(login: str) -> Environment:
-        return make_environment(dsn=SecretText(server.dsn(database).replace("postgres@", f"{login}@")))
-
-    return make
-
-
-async def back_up(job: Job, parameters: Parameters = EVERYTHING) -> Manifest:
-    action = Backup()
-    for step in action.steps(job, parameters):
-        await step.run()
-    return Manifest.model_validate(job.data["manifest"])
-
-
-async def stored(store: Store) -> list[str]:
-    return [stat.key for stat in await store.list()]
-
-
-async def assert_only_a_failure_is_on_record(store: Store, said: str) -> None:
-    (manifest,) = await read_manifests(store, "qa")
-    assert not manifest.succeeded
-    assert manifest.error is not None
-    assert said in manifest.error
-    assert await stored(store) == [f"backups/qa/{manifest.id}/manifest.json"]
+from tests.integration.backups import (
+    DIGEST,
+    EVERYTHING,
+    GatedStore,
+    MakeJob,
+    assert_only_a_failure_is_on_record,
+    back_up,
+    fake_pg_dump,
+    stored,
+)
 
 
 async def test_a_backup_restores_to_equal_rows(
@@ -348,12 +253,6 @@ async def test_what_a_tool_says_of_the_password_is_masked(
     await assert_only_a_failure_is_on_record(store, "***")
 
 
-def fake_pg_dump(folder: Path, script: str) -> None:
-    path = folder / "pg_dump"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-
-
 async def test_a_pg_dump_older_than_the_server_is_refused_in_the_plan(make_job: MakeJob, tmp_path: Path) -> None:
     fake_pg_dump(tmp_path, 'echo "pg_dump (PostgreSQL) 12.22"')
     with pytest.raises(ActionError, match="pg_dump refuses newer servers"):
@@ -466,7 +365,7 @@ async def test_kill_9_in_the_middle_leaves_no_success_and_no_pg_dump(
         from fleet.connections import Connections
         from fleet.environment import Environment
         from fleet.secrets import Secrets
-        from tests.integration.test_backup_action import GatedStore, back_up
+        from tests.integration.backups import GatedStore, back_up
 
         async def main(dsn, path):
             environment = Environment(name="qa", tier="qa", dsn=dsn, tls={"mode": "disable"})
