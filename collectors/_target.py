@@ -11,17 +11,12 @@ from typing import Any, TypeVar
 import asyncpg
 
 from fleet.connections import Connection, Connections
+from fleet.databases import DATABASES
 from fleet.environment import Environment
 from fleet.errors import ConnectError
 from fleet.stores import Store
 
 T = TypeVar("T")
-
-_DATABASES = """
-    select datname, has_database_privilege(oid, 'connect') from pg_catalog.pg_database
-    where datallowconn and not datistemplate and datconnlimit <> -2  -- which a failed DROP DATABASE leaves
-    order by datname
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +81,7 @@ class Target:
         if self.environment.databases is not None:
             return list(self.environment.databases)
         names = []
-        for name, accepts_us in await self.fetch(_DATABASES):
+        for name, accepts_us in await self.fetch(DATABASES):
             if accepts_us:
                 names.append(name)
             else:

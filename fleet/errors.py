@@ -8,7 +8,6 @@ CustodeError                CU000
 ├── ProcessError            CU300  a child process failed
 ├── StoreError              CU400  a backup store failed
 ├── ActionError             CU500  an action failed
-│   └── RefusedError        CU510  an action was refused by its guard
 └── DaemonError             CU600  the daemon cannot start or go on
 """
 
@@ -54,10 +53,6 @@ class StoreError(CustodeError):
 
 class ActionError(CustodeError):
     code = "CU500"
-
-
-class RefusedError(ActionError):
-    code = "CU510"
 
 
 class DaemonError(CustodeError):

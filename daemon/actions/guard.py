@@ -61,7 +61,6 @@ class Ground(StrEnum):
     REPEATED = "repeated"
     COOLING_DOWN = "cooling_down"
     RATE_LIMITED = "rate_limited"
-    QUEUE_FULL = "queue_full"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 from fleet.backups.manifest import Table
 from fleet.connections import Connection, Connections
+from fleet.databases import DATABASES
 from fleet.environment import Environment
-
-_DATABASES = """
-    select datname from pg_database
-    where datallowconn and not datistemplate and has_database_privilege(oid, 'connect')
-    order by datname
-"""
 
 # without indexes, whose definitions are all that a dump holds of them; their pages are counted by whatever built them
 _TABLE_BYTES = """
@@ -56,7 +51,7 @@ async def databases_of(environment: Environment, connections: Connections) -> li
     if environment.databases is not None:
         return list(environment.databases)
     async with connections.acquire() as connection:
-        return [record["datname"] for record in await connection.fetch(_DATABASES)]
+        return [name for name, accepts_us in await connection.fetch(DATABASES) if accepts_us]
 
 
 async def table_bytes(connection: Connection) -> int:
