@@ -16,16 +16,18 @@ import collectors
 from collectors import Collector
 from daemon import clock
 from daemon.actions import ActionEvent, Ledger, Pipeline
-from daemon.alerting import Alerting
+from daemon.alerting import Alerting, FileJournal, RuleThread
 from daemon.config import Settings, load
 from daemon.dispatch import Dispatcher
 from daemon.exposition import Page
 from daemon.notify import Fanout, action_message, alert_message
-from daemon.parts import load_groups, make_actions, make_notifiers, make_stores
+from daemon.parts import load_groups, make_actions, make_dialect, make_notifiers, make_sample_store, make_stores
+from daemon.queries import Queries
 from daemon.scrape import Batch, Scraper
-from daemon.status import Board, make_board
+from daemon.status import Board
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
+from daemon.web import Register, WebServer
+from daemon.web.prometheus import prometheus_routes
 from daemon.web.status import status_routes
 from daemon.world import DaemonWorld
 from fleet.errors import CustodeError, DaemonError
@@ -36,6 +38,8 @@ from rules import Transition
 log = structlog.get_logger()
 
 DISPATCH_SECONDS = 5.0
+# the default of 700 objects is reached many times in one evaluation of many alerts, none of which are garbage
+GARBAGE_THRESHOLDS = (50_000, 20, 100)
 DRAIN_SECONDS = 5.0
 
 
@@ -50,11 +54,27 @@ class Custode:
         self._stores = make_stores(settings)
         self._fanout: Fanout | None = None
         self._dispatcher: Dispatcher | None = None
+        plugins = load_plugins(collectors, Collector)
+        self._rule_thread = RuleThread()
+        self._sample_store = make_sample_store(settings)
         self._alerting = Alerting(
-            publish=self._publish, journal=settings.data_dir / "alerts.json", now=clock.now, telemetry=self.telemetry
+            publish=self._publish,
+            journal=FileJournal(settings.data_dir / "alerts.jsonl"),
+            now=clock.now,
+            thread=self._rule_thread,
+            store=self._sample_store,
+            own=self.telemetry.samples,
+            dialect=make_dialect(settings),
+            external_url=lambda: self._address,
+            metrics={
+                name: frozenset(metric.name for family in kind.families for metric in family.metrics)
+                for name, kind in plugins.items()
+            },
         )
+        self._address = ""
+        self.telemetry.rules.attach(self._alerting, self._sample_store)
         self._scraper = Scraper(
-            collectors=load_plugins(collectors, Collector),
+            collectors=plugins,
             page=self.page,
             secrets=self._secrets,
             now=clock.now,
@@ -98,15 +118,17 @@ class Custode:
             try:
                 await self._apply(self.settings)
                 await self._scraper.settle()
-                self._alerting.tick()
-                return self.board(patient=False), self.page.render(openmetrics=False, gzip=False)
+                await self._alerting.settle()
+                await self._alerting.tick()
+                return await self.board(patient=False), self.page.render(openmetrics=False, gzip=False)
             finally:
                 await self._scraper.stop()
+                self._rule_thread.close()
 
-    def board(self, *, patient: bool = True) -> Board:
+    async def board(self, *, patient: bool = True) -> Board:
         """The status table. Not `patient`, what would break a promise if it lasted counts as broken."""
         tiers = {name: environment.tier.value for name, environment in self.settings.environments.items()}
-        return make_board(tiers, self._alerting.alerts(patient=patient), self._alerting.query, clock.now())
+        return await self._alerting.board(tiers, patient=patient)
 
     async def reload(self) -> None:
         """Read the configuration again: all of it is taken over, or an error raised and nothing changed.
@@ -128,14 +150,15 @@ class Custode:
         groups, stores = load_groups(settings), make_stores(settings)
         await self._scraper.apply(settings.environments, settings.collectors, stores)
         for gone in self.settings.environments.keys() - settings.environments.keys():
-            self._alerting.forget(gone)
+            await self._alerting.forget(gone)
         intervals = {name: options.interval.total_seconds() for name, options in settings.collectors.items()}
-        self._alerting.reload(groups, intervals)
+        await self._alerting.reload(groups, intervals)
         self._world.apply(settings, stores)
         self.settings = settings
 
     async def _start(self, group: asyncio.TaskGroup, parts: AsyncExitStack) -> str:
         """Start everything in the order of need; `parts` stops it in the reverse order."""
+        parts.callback(self._rule_thread.close)
         ledger = await asyncio.to_thread(_open_data_dir, self.settings.data_dir)
         parts.callback(ledger.close)
         self._fanout = Fanout(make_notifiers(self.settings))
@@ -155,17 +178,18 @@ class Custode:
             self.page,
             not_ready=self._scraper.not_ready,
             reload=self.reload,
-            register=[status_routes(self.board)],
+            register=[status_routes(self.board), self._prometheus_api()],
             links={"Status": "/api/v1/status"},
         )
         await server.start(self.settings.listen.host, self.settings.listen.port)
+        self._address = server.address
         parts.push_async_callback(server.stop)
         await pipeline.recover()
         self._scraper.start(group)
         parts.push_async_callback(self._scraper.stop)
         # before anything is judged, and after the rules are known: alerts belong to rules
-        self._alerting.reload(load_groups(self.settings), {})
-        self._alerting.restore()
+        await self._alerting.reload(load_groups(self.settings), {})
+        await self._alerting.restore()
         await self._apply(self.settings)
         self._note_reload()
         _owned(group, parts, "rules", self._alerting.run(self._scraper.not_ready))
@@ -176,7 +200,12 @@ class Custode:
         # what is made at the start lives to the end: a full collection that walks it stops the loop for long
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
         return server.address
+
+    def _prometheus_api(self) -> Register:
+        queries = Queries(self._sample_store, self._rule_thread, now=clock.now, dialect=make_dialect(self.settings))
+        return prometheus_routes(queries, self._alerting, metadata=self._scraper.metrics)
 
     async def _dispatch(self) -> None:
         """Ask again for what is still firing; what begins to fire is asked for at once."""
@@ -189,9 +218,8 @@ class Custode:
             self._dispatcher.consider(self._alerting.firing(), clock.now())
 
     def _on_batch(self, batch: Batch) -> None:
-        samples = self._scraper.samples(batch, self._alerting.wanted)
         # what has not been looked at yet is not absent
-        self._alerting.land(batch, samples, judge=self._scraper.not_ready() is None)
+        self._alerting.land(batch, judge=self._scraper.not_ready() is None)
 
     def _publish(self, transition: Transition) -> None:
         message = alert_message(transition)

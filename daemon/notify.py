@@ -96,6 +96,9 @@ def _gave_up(name: str, message: Message, error: Exception) -> None:
     log.error("message_not_sent", notifier=name, message=message.id, error=str(error) or type(error).__name__)
 
 
+FOR_MACHINES = "none"
+
+
 class AlertChange(Protocol):
     """An alert that changed its state at `at` (unix seconds), as the rule engine tells it."""
 
@@ -112,10 +115,13 @@ class AlertChange(Protocol):
 
 
 def alert_message(change: AlertChange) -> Message | None:
-    """A message about an alert that began to fire or was resolved; other changes are no news."""
-    if change.after not in {"firing", "resolved"}:
-        return None
+    """A message about an alert that began to fire or was resolved; other changes are no news.
+
+    Nor is an alert of severity "none", which is for machines, such as the one that always fires.
+    """
     labels, firing = change.labels, change.after == "firing"
+    if change.after not in {"firing", "resolved"} or labels.get("severity") == FOR_MACHINES:
+        return None
     identity = ",".join(f"{name}={labels[name]}" for name in sorted(labels))
     fields = {name: labels[name] for name in sorted(labels) if name not in _SAID_ELSEWHERE}
     summary = change.annotations.get("summary", "")

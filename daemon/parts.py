@@ -13,7 +13,7 @@ from daemon.notifiers import Notifier
 from fleet.errors import ConfigError
 from fleet.plugins import load_plugins
 from fleet.stores import Store
-from rules import Group, RuleFileError, load_files, shipped
+from rules import Dialect, Group, RuleFileError, SampleStore, load_files, shipped
 
 
 def make_stores(settings: Settings) -> dict[str, Store]:
@@ -35,6 +35,19 @@ def make_actions() -> dict[str, Action[Any]]:
     return {name: kind() for name, kind in load_plugins(actions, Action).items()}
 
 
+def make_dialect(settings: Settings) -> Dialect:
+    chosen = settings.rules
+    return Dialect(
+        compat=chosen.promql_compat,
+        experimental=chosen.experimental_functions,
+        subquery_step=chosen.interval.total_seconds(),
+    )
+
+
+def make_sample_store(settings: Settings) -> SampleStore:
+    return SampleStore(floor=settings.rules.history.total_seconds(), limit=settings.rules.sample_limit)
+
+
 def load_groups(settings: Settings) -> list[Group]:
     """The rules to evaluate: the shipped ones and the files that the configuration names.
 
@@ -44,6 +57,6 @@ def load_groups(settings: Settings) -> list[Group]:
     named = [path for paths in settings.rules.paths().values() for path in paths]
     files = [*(shipped() if settings.rules.shipped else ()), *named]
     try:
-        return load_files(files, interval=settings.rules.interval.total_seconds())
+        return load_files(files, interval=settings.rules.interval.total_seconds(), dialect=make_dialect(settings))
     except RuleFileError as error:
         raise ConfigError("the rules cannot be used:\n  " + "\n  ".join(map(str, error.problems))) from error

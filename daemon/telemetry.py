@@ -12,6 +12,9 @@ from importlib.metadata import version
 import prometheus_client as prometheus
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
 
+from daemon.alerting import RuleMetrics
+from rules import Labels
+
 LAG_PROBE_SECONDS = 1.0
 LAG_PROBES = 60
 
@@ -26,19 +29,8 @@ class Telemetry:
         prometheus.PlatformCollector(registry=registry)
         build = prometheus.Info("custode_build", "Version of Custode.", registry=registry)
         build.info({"version": version("custode")})
-        self.rule_evaluations = prometheus.Counter(
-            "custode_rule_evaluations_total", "Rules evaluated.", registry=registry
-        )
-        self.rule_evaluation_failures = prometheus.Counter(
-            "custode_rule_evaluation_failures_total", "Rules whose evaluation failed.", registry=registry
-        )
-        self.rule_group_last_duration = prometheus.Gauge(
-            "custode_rule_group_last_duration_seconds",
-            "Duration of the last evaluation of a rule group, in seconds.",
-            ["rule_group"],
-            registry=registry,
-        )
-        self.alerts = prometheus.Gauge("custode_alerts", "Alerts by state.", ["state"], registry=registry)
+        self.rules = RuleMetrics()
+        registry.register(self.rules)
         self.actions = prometheus.Counter(
             "custode_actions_total", "Finished actions by outcome.", ["action", "outcome"], registry=registry
         )
@@ -57,6 +49,14 @@ class Telemetry:
             "Largest delay of the event loop among its last 60 probes, one a second, in seconds.",
             registry=registry,
         )
+
+    def samples(self) -> list[tuple[Labels, float]]:
+        """Our own metrics, for rules about Custode itself."""
+        return [
+            (Labels({"__name__": sample.name, **sample.labels}), float(sample.value))
+            for family in self.registry.collect()
+            for sample in family.samples
+        ]
 
     def render(self, openmetrics: bool) -> bytes:
         """The registry in OpenMetrics 1.0 (with its `# EOF`) or in the text format 0.0.4."""

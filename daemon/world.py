@@ -70,6 +70,7 @@ class DaemonWorld:
     async def reread(self, environment: str, subjects: Sequence[str]) -> None:
         # what the batches feed is evaluated as they land
         await self._scraper.scrape_now(environment, subjects)
+        await self._alerting.settle()
 
     def still_firing(self, alert: Mapping[str, str]) -> bool:
         return self._alerting.is_active(alert)

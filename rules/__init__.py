@@ -8,26 +8,35 @@ from __future__ import annotations
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-from rules.alerts import State
-from rules.engine import AlertView, GroupView, RuleEngine, RuleView
-from rules.errors import Problem, QueryError, RuleError, RuleFileError, TemplateError
+from rules.alerts import Alert, State
+from rules.engine import RuleEngine
+from rules.errors import Problem, QueryError, RuleError, RuleFileError, StoreFullError, TemplateError
 from rules.files import DEFAULT_INTERVAL, load_files, parse_text
 from rules.labels import Labels
 from rules.model import AlertRule, Group, RecordRule
-from rules.promql import Query
-from rules.running import Transition
-from rules.store import LOOKBACK, SampleStore
+from rules.promql import Answer, Dialect, Query, RangeQuery
+from rules.running import Lasting, Transition
+from rules.store import LOOKBACK, STALE, SampleStore
+from rules.templates import Context
+from rules.views import AlertView, GroupView, RuleView
 
 __all__ = [
     "LOOKBACK",
+    "STALE",
+    "Alert",
     "AlertRule",
     "AlertView",
+    "Answer",
+    "Context",
+    "Dialect",
     "Group",
     "GroupView",
     "Labels",
+    "Lasting",
     "Problem",
     "Query",
     "QueryError",
+    "RangeQuery",
     "RecordRule",
     "RuleEngine",
     "RuleError",
@@ -35,6 +44,7 @@ __all__ = [
     "RuleView",
     "SampleStore",
     "State",
+    "StoreFullError",
     "TemplateError",
     "Transition",
     "load_files",

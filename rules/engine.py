@@ -1,77 +1,36 @@
 """The rule engine: evaluates groups on their interval, and alert rules at once when a batch lands that they read.
 
-Callers pass the time in unix seconds. Nothing here waits, reads a clock or raises for what data or rules do.
+Callers pass the time in unix seconds. Nothing here waits, reads a clock or raises for what data or rules do. One thread
+at a time may call what evaluates or changes; what only shows may be called from any.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from rules import snapshots
-from rules.alerts import State
+from rules.alerts import ACTIVE, Alert
 from rules.labels import Labels
 from rules.model import Group
-from rules.running import Health, Running, RunningAlert, Transition, label_texts, start
+from rules.running import Lasting, Running, RunningAlert, Surroundings, Transition, start
 from rules.store import LOOKBACK, SampleStore
+from rules.templates import Context
+from rules.views import AlertView, GroupView, RuleView, view_alerts, view_group, view_rule
 
 
-@dataclass(frozen=True, slots=True)
-class AlertView:
-    """An alert as people see it: pending, firing, or resolved in the last 15 minutes. Times in unix seconds."""
+class RunningGroup:
+    """A group at work, and what is known of its evaluations on its interval. Durations in seconds."""
 
-    name: str
-    labels: Labels
-    annotations: Mapping[str, str]
-    value: float
-    state: State
-    active_at: float
-    fired_at: float | None
-    resolved_at: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class RuleView:
-    """A rule and its health. Times in unix seconds, durations in seconds."""
-
-    kind: Literal["alert", "record"]
-    name: str
-    group: str
-    file: str
-    line: int
-    query: str
-    labels: Mapping[str, str]
-    hold: float
-    health: Health
-    last_error: str | None
-    evaluated_at: float | None
-    duration: float
-    evaluations: int
-    failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class GroupView:
-    """A group's last evaluation on its interval. `missed` counts intervals that passed without one."""
-
-    name: str
-    file: str
-    interval: float
-    evaluated_at: float | None
-    duration: float
-    missed: int
-
-
-@dataclass(slots=True)
-class _RunningGroup:
-    group: Group
-    rules: list[Running]
-    due_at: float | None = None
-    evaluated_at: float | None = None
-    duration: float = 0.0
-    missed: int = 0
+    def __init__(self, group: Group, rules: list[Running]) -> None:
+        self.group = group
+        self.rules = rules
+        self.due_at: float | None = None
+        self.evaluated_at: float | None = None
+        self.duration = 0.0
+        self.iterations = 0
+        self.missed = 0
+        self.samples = 0
 
     def due(self, now: float) -> bool:
         """Whether to evaluate now; then the next time is set. A clock set back makes it due."""
@@ -86,28 +45,55 @@ class _RunningGroup:
         self.due_at += (passed + 1) * interval
         return True
 
+    def evaluate(self, around: Surroundings, now: float) -> Iterator[list[Transition]]:
+        """Evaluate the rules in order, one a step, all at the one time.
+
+        An alert rule that a batch evaluated since knows more than was known at that time: it is left as it is.
+        """
+        return self._steps(around, now, [rule.record.evaluations for rule in self.rules])
+
+    def _steps(self, around: Surroundings, now: float, counts: list[int]) -> Iterator[list[Transition]]:
+        spent = 0.0
+        for rule, count in zip(self.rules, counts, strict=True):
+            if rule.record.evaluations != count:
+                yield []
+                continue
+            started = around.timer()
+            transitions = rule.evaluate(around, now)
+            spent += around.timer() - started
+            yield transitions
+        self.evaluated_at, self.duration = now, spent
+        self.samples = sum(rule.record.samples for rule in self.rules)
+        self.iterations += 1
+
+    def take_over(self, old: RunningGroup) -> None:
+        """Go on where the same group was before a reload."""
+        self.evaluated_at, self.duration = old.evaluated_at, old.duration
+        self.iterations, self.missed, self.samples = old.iterations, old.missed, old.samples
+        if old.group.interval == self.group.interval:
+            self.due_at = old.due_at
+
 
 class RuleEngine:
-    """Groups of rules over a sample store, which it tells what to keep.
+    """Groups of rules over a sample store, which it tells how much history to keep.
 
-    `also` are metrics to keep that no rule reads, for other queries on the store. `timer` measures how long
-    evaluations take, in seconds.
+    `timer` measures how long evaluations take, in seconds; `context` makes what templates see at a time.
     """
 
     def __init__(
         self,
         store: SampleStore,
-        groups: Sequence[Group],
+        groups: Sequence[Group] = (),
         *,
-        also: Iterable[str] = (),
         timer: Callable[[], float] = time.perf_counter,
+        context: Callable[[float], Context] | None = None,
     ) -> None:
-        self._store = store
-        self._also = frozenset(also)
-        self._timer = timer
-        self._groups: list[_RunningGroup] = []
-        self._readers: dict[str, list[RunningAlert]] = {}
-        self._now: float | None = None
+        self._around = Surroundings(store, timer)
+        if context is not None:
+            self._around.context = context
+        self._groups: list[RunningGroup] = []
+        self._readers: dict[str | None, list[tuple[int, RunningAlert]]] = {}
+        self._now = 0.0
         self.reload(groups)
 
     def reload(self, groups: Sequence[Group]) -> list[Transition]:
@@ -117,128 +103,98 @@ class RuleEngine:
         """
         before = {rule.key: rule for rule in self._rules()}
         times = {one.group.key: one for one in self._groups}
-        self._groups = [_RunningGroup(group, rules) for group, rules in zip(groups, start(groups), strict=True)]
-        for running in self._groups:
+        started = [RunningGroup(group, rules) for group, rules in zip(groups, start(groups), strict=True)]
+        for running in started:
             known = times.get(running.group.key)
-            if known is not None and known.group.interval == running.group.interval:
-                running.due_at, running.evaluated_at = known.due_at, known.evaluated_at
-        for rule in self._rules():
-            old = before.pop(rule.key, None)
-            if isinstance(rule, RunningAlert) and isinstance(old, RunningAlert):
-                rule.alerts = old.alerts
+            if known is not None:
+                running.take_over(known)
+            for rule in running.rules:
+                old = before.pop(rule.key, None)
+                if isinstance(rule, RunningAlert) and isinstance(old, RunningAlert):
+                    rule.take_over(old)
+        self._groups = started
         self._wire()
-        now = self._now or 0.0
         transitions = []
         for gone in before.values():
-            self._store.drop(gone.source)
-            transitions += gone.give_up(now) if isinstance(gone, RunningAlert) else []
+            self._around.store.drop(gone.source)
+            transitions += gone.give_up(self._around, self._now) if isinstance(gone, RunningAlert) else []
         return transitions
 
     def _wire(self) -> None:
         windows: dict[str, float] = {}
         self._readers = {}
-        for rule in self._rules():
-            query = rule.rule.query
-            offset = rule.group.query_offset
+        for place, rule in enumerate(self._rules()):
+            query, offset = rule.rule.query, rule.group.query_offset
             needed = {**dict.fromkeys(query.names or () if offset else (), LOOKBACK), **query.windows}
             for name, seconds in needed.items():
                 windows[name] = max(seconds + offset, windows.get(name, 0.0))
-            if isinstance(rule, RunningAlert) and query.instant and not offset:
-                for name in query.names or ():
-                    self._readers.setdefault(name, []).append(rule)
-        self._store.wanted(self.metric_names(), windows)
-
-    def metric_names(self) -> frozenset[str] | None:
-        """The metrics that the rules read, and those asked for; the others need not be landed. None: all are needed."""
-        names = set(self._also)
-        for rule in self._rules():
-            if rule.rule.query.names is None:
-                return None
-            names |= rule.rule.query.names
-        return frozenset(names)
+            if isinstance(rule, RunningAlert) and not query.ranged and not offset:
+                for reads in (None,) if query.names is None else query.names:
+                    self._readers.setdefault(reads, []).append((place, rule))
+        self._around.store.retain(windows)
 
     def _rules(self) -> Iterable[Running]:
         return (rule for group in self._groups for rule in group.rules)
 
+    def due(self, now: float) -> list[Iterator[list[Transition]]]:
+        """The evaluations of the groups that are due, to be stepped through one after the other, each to its end."""
+        self._now = now = round(now, 3)
+        self._around.store.expire(now)
+        return [running.evaluate(self._around, now) for running in self._groups if running.due(now)]
+
     def evaluate(self, now: float) -> list[Transition]:
         """Evaluate the groups that are due."""
-        self._now = now
-        transitions: list[Transition] = []
-        for running in self._groups:
-            if running.due(now):
-                started = self._timer()
-                for rule in running.rules:
-                    transitions += rule.evaluate(self._store, now, self._timer)
-                running.evaluated_at, running.duration = now, self._timer() - started
-        return transitions
+        return [change for steps in self.due(now) for changes in steps for change in changes]
+
+    def evaluate_all(self, now: float) -> list[Transition]:
+        """Evaluate all groups, due or not."""
+        self._now = now = round(now, 3)
+        runs = [running.evaluate(self._around, now) for running in self._groups]
+        return [change for steps in runs for changes in steps for change in changes]
 
     def on_batch(self, names: Iterable[str], now: float) -> list[Transition]:
         """Evaluate at once the alert rules that read one of these metrics, which have just landed, and no history."""
-        self._now = now
-        rules = {id(rule): rule for name in names for rule in self._readers.get(name, ())}
-        return [change for rule in rules.values() for change in rule.evaluate(self._store, now, self._timer)]
+        self._now = now = round(now, 3)
+        rules = dict(found for name in (*names, None) for found in self._readers.get(name, ()))
+        return [change for place in sorted(rules) for change in rules[place].evaluate(self._around, now)]
 
     def alerts(self) -> list[AlertView]:
         """All alerts that are pending, firing or lately resolved."""
-        return [
-            AlertView(
-                rule.rule.name,
-                alert.labels,
-                rule.annotations(alert),
-                alert.value,
-                alert.state,
-                alert.active_at,
-                alert.fired_at,
-                alert.resolved_at,
-            )
-            for rule in self._rules()
-            if isinstance(rule, RunningAlert)
-            for alert in rule.alerts.values()
-        ]
+        context = self._around.context(self._now)
+        return [view for rule in self._rules() for view in view_alerts(rule, context)]
 
     def rules(self) -> list[RuleView]:
-        return [_view(rule) for rule in self._rules()]
+        return [view_rule(rule) for rule in self._rules()]
 
-    def groups(self) -> list[GroupView]:
-        return [
-            GroupView(one.group.name, one.group.file, one.group.interval, one.evaluated_at, one.duration, one.missed)
-            for one in self._groups
-        ]
+    def groups(self, *, rules: bool = True) -> list[GroupView]:
+        """The groups, with their rules and these with their alerts, or without."""
+        context = self._around.context(self._now)
+        return [view_group(one, context, rules=rules) for one in self._groups]
 
-    def snapshot(self) -> dict[str, Any]:
-        """All alerts as JSON-able data, for `restore`."""
-        rules = (rule for rule in self._rules() if isinstance(rule, RunningAlert) and rule.alerts)
-        return snapshots.write(self._now, {rule.key: rule.alerts.values() for rule in rules})
+    def is_active(self, labels: Labels) -> bool:
+        """Whether an alert with these labels is pending or firing."""
+        found = (rule.alerts.get(labels) for rule in self._rules() if isinstance(rule, RunningAlert))
+        return any(alert is not None and alert.state in ACTIVE for alert in found)
 
-    def restore(self, snapshot: object, now: float, *, grace: float = LOOKBACK) -> None:
-        """Go on from a snapshot. The time since it was taken counts for no `for`.
+    def take_unsaved(self) -> list[Lasting]:
+        """What changed since the last call and must outlive the process; in order."""
+        unsaved, self._around.unsaved = self._around.unsaved, []
+        return unsaved
+
+    def lasting(self) -> list[Lasting]:
+        """All that must outlive the process."""
+        rules = (rule for rule in self._rules() if isinstance(rule, RunningAlert))
+        return [Lasting(rule.key, labels, alert) for rule in rules for labels, alert in rule.alerts.items()]
+
+    def restore(
+        self, saved: Mapping[str, Iterable[Alert]], stopped_at: float, now: float, *, grace: float = LOOKBACK
+    ) -> None:
+        """Go on from the alerts of each rule as they were at `stopped_at`. The time since then counts for no `for`.
 
         For `grace` seconds an alert that is not seen again does not end, as its samples may not have landed yet.
-        Rules that are no longer loaded are ignored. Raises RuleError where it is no snapshot; then nothing changes.
+        Rules that are no longer loaded are ignored.
         """
-        stopped_at, saved = snapshots.read(snapshot)
         for rule in self._rules():
             if isinstance(rule, RunningAlert) and rule.key in saved:
-                stopped = now if stopped_at is None else stopped_at
-                resumed = (snapshots.resume(alert, stopped, now, grace) for alert in saved[rule.key])
+                resumed = (snapshots.resume(alert, stopped_at, now, grace) for alert in saved[rule.key])
                 rule.alerts = {alert.labels: alert for alert in resumed}
-
-
-def _view(rule: Running) -> RuleView:
-    record = rule.record
-    return RuleView(
-        kind="alert" if isinstance(rule, RunningAlert) else "record",
-        name=rule.rule.name,
-        group=rule.group.name,
-        file=rule.group.file,
-        line=rule.rule.line,
-        query=rule.rule.query.text,
-        labels=label_texts(rule.rule),
-        hold=rule.rule.hold if isinstance(rule, RunningAlert) else 0.0,
-        health=record.health,
-        last_error=record.last_error,
-        evaluated_at=record.evaluated_at,
-        duration=record.duration,
-        evaluations=record.evaluations,
-        failures=record.failures,
-    )

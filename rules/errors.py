@@ -3,6 +3,7 @@
 RuleError
 ├── QueryError      an expression cannot be parsed, is not supported, or cannot be evaluated
 ├── TemplateError   a template cannot be parsed or expanded
+├── StoreFullError       the sample store has no room for a batch
 └── RuleFileError   rule files cannot be used; holds every problem found
 """
 
@@ -26,6 +27,10 @@ class QueryError(RuleError):
 
 
 class TemplateError(RuleError):
+    pass
+
+
+class StoreFullError(RuleError):
     pass
 
 

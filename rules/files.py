@@ -1,206 +1,235 @@
 """Rule files in Prometheus's format, read strictly: every problem of every file is reported at once, with its line.
 
-The checks are those of `promtool check rules` (model/rulefmt), and one more: what the engine cannot evaluate is refused
-here.
+The checks are those of Prometheus 3 (model/rulefmt), which `promtool check rules` runs; and what the engine cannot
+evaluate is refused here. Names may be any UTF-8, as in Prometheus 3; in the dialect of 2 they may not.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TypeVar
 
-import yaml
-
-from rules.durations import parse_duration
+from rules.documents import MAX_BYTES, DocumentError, Node, Scalar, compose
+from rules.documents import Mapping as MappingNode
 from rules.errors import Problem, QueryError, RuleFileError, TemplateError
+from rules.fields import FieldReader
+from rules.lint import lint
 from rules.model import AlertRule, Group, RecordRule, Rule
-from rules.promql import Query
+from rules.names import is_label_name, is_metric_name
+from rules.promql import Dialect, Query
+from rules.scalars import describe, is_null
 from rules.templates import Template
 
 DEFAULT_INTERVAL = 15.0  # seconds
+DEFAULT_DIALECT = Dialect()
 
-_METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_GROUP_FIELDS = frozenset({"name", "interval", "limit", "query_offset", "labels", "rules"})
-_RULE_FIELDS = frozenset({"record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"})
-_ALERT_ONLY = ("for", "keep_firing_for", "annotations")
-
-T = TypeVar("T")
-Fields = Mapping[str, yaml.Node]
+_GROUP_FIELDS = ("name", "interval", "limit", "query_offset", "labels", "rules")
+_RULE_FIELDS = ("record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations")
+_SHOWN = 200  # characters of an expression in a message
 
 
-def load_files(files: Iterable[Path | Traversable], *, interval: float = DEFAULT_INTERVAL) -> list[Group]:
-    """The groups of all files. `interval` (seconds) is for groups without one. Raises RuleFileError."""
-    groups: list[Group] = []
-    problems: list[Problem] = []
-    for file in files:
-        try:
-            groups += parse_text(file.read_text(encoding="utf-8"), str(file), interval=interval)
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(str(file), 1, f"cannot be read: {error}"))
-        except RuleFileError as error:
-            problems += error.problems
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """A file as read. With problems it cannot be used, and `groups` are what could be read nevertheless."""
+
+    name: str
+    groups: tuple[Group, ...]
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def load_files(
+    files: Iterable[Path | Traversable], *, interval: float = DEFAULT_INTERVAL, dialect: Dialect = DEFAULT_DIALECT
+) -> list[Group]:
+    """The groups of all files, a file named twice once. `interval` (seconds) is for groups without one.
+
+    Raises RuleFileError, with the problems of all of them.
+    """
+    read = [
+        read_file(file, interval=interval, dialect=dialect) for file in {str(file): file for file in files}.values()
+    ]
+    problems = [problem for file in read for problem in file.problems]
     if problems:
         raise RuleFileError(problems)
-    return groups
+    return [group for file in read for group in file.groups]
 
 
-def parse_text(text: str, file: str, *, interval: float = DEFAULT_INTERVAL) -> list[Group]:
-    """The groups of one file's text. Raises RuleFileError."""
-    reader = _Reader(file, interval)
+def read_file(
+    file: Path | Traversable, *, interval: float = DEFAULT_INTERVAL, dialect: Dialect = DEFAULT_DIALECT
+) -> RuleFile:
+    """One file, and what is wrong with it."""
     try:
-        root = yaml.compose(text, yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        message = getattr(error, "problem", None) or str(error)
-        raise RuleFileError([Problem(file, mark.line + 1 if mark else 1, f"is not YAML: {message}")]) from error
-    groups = reader.groups(root) if root is not None else []
-    if reader.problems:
-        raise RuleFileError(reader.problems)
-    return groups
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        problem = Problem(str(file), 1, f"cannot be read: {error.strerror or error}")
+        return RuleFile(str(file), (), (problem,), ())
+    return _read(content, str(file), interval, dialect)
 
 
-class _Reader:
-    """Walks the YAML nodes, which know their lines, and collects problems instead of stopping at the first."""
+def parse_text(
+    text: str, file: str, *, interval: float = DEFAULT_INTERVAL, dialect: Dialect = DEFAULT_DIALECT
+) -> list[Group]:
+    """The groups of one file's text. Raises RuleFileError."""
+    read = _read(text.encode("utf-8", "surrogatepass"), file, interval, dialect)
+    if read.problems:
+        raise RuleFileError(read.problems)
+    return list(read.groups)
 
-    def __init__(self, file: str, interval: float) -> None:
-        self.problems: list[Problem] = []
-        self._file = file
+
+def _read(content: bytes, file: str, interval: float, dialect: Dialect) -> RuleFile:
+    reader = _RuleReader(file, interval, dialect)
+    try:
+        document = compose(content)
+    except DocumentError as error:
+        return RuleFile(file, (), (Problem(file, error.line, error.message),), ())
+    groups = tuple(reader.groups(document.root))
+    problems = tuple(sorted(reader.problems, key=lambda problem: problem.line))
+    warnings = lint(groups)
+    if document.second_line is not None:
+        warnings.append(Problem(file, document.second_line, "only the first YAML document of a file is read"))
+    return RuleFile(file, groups, problems, tuple(warnings))
+
+
+class _RuleReader(FieldReader):
+    """Walks the nodes of one file and collects problems instead of stopping at the first."""
+
+    def __init__(self, file: str, interval: float, dialect: Dialect) -> None:
+        super().__init__(file)
         self._interval = interval
-        self._where = ""
+        self._dialect = dialect
+        self._words: dict[str, Template] = {}
 
-    def _problem(self, node: yaml.Node, message: str) -> None:
-        text = f"{self._where}{message}"
-        self.problems.append(Problem(self._file, node.start_mark.line + 1, text))
-
-    def _fields(self, node: yaml.Node, known: frozenset[str] | None) -> dict[str, yaml.Node]:
-        if not isinstance(node, yaml.MappingNode):
-            self._problem(node, "must be a mapping of keys and values")
-            return {}
-        fields: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            name = str(key.value)
-            if name in fields:
-                self._problem(key, f"mapping key {name!r} already defined")
-            elif known is not None and name not in known:
-                self._problem(key, f"field {name!r} not found; known are {', '.join(sorted(known))}")
-            fields[name] = value
-        return fields
-
-    def _items(self, node: yaml.Node | None) -> list[yaml.Node]:
-        if node is None or _is_null(node):
-            return []
-        if not isinstance(node, yaml.SequenceNode):
-            self._problem(node, "must be a list")
-            return []
-        return list(node.value)
-
-    def _text(self, node: yaml.Node | None) -> str:
-        if node is None or _is_null(node):
-            return ""
-        if not isinstance(node, yaml.ScalarNode):
-            self._problem(node, "must be a text")
-            return ""
-        return str(node.value)
-
-    def _parsed(self, node: yaml.Node | None, parse: Callable[[str], T], default: T) -> T:
-        text = self._text(node)
-        if node is None or not text:
-            return default
-        try:
-            return parse(text)
-        except ValueError as error:
-            self._problem(node, str(error))
-        except TemplateError as error:
-            self._problem(node, f"template {text!r}: {error.message}")
-        except QueryError as error:
-            self._problem(node, f"{error.message}, in expr {text.strip()!r}")
-        return default
-
-    def groups(self, root: yaml.Node) -> list[Group]:
-        fields = self._fields(root, frozenset({"groups"}))
+    def groups(self, root: Node | None) -> list[Group]:
+        fields = self.fields(root, "rule file", ("groups",))
         groups = []
         names: set[str] = set()
-        for node in self._items(fields.get("groups")):
+        for node in self._set_items(fields.get("groups"), "group"):
             group = self._group(node)
-            self._where = ""
+            self.where = ""
+            if group is None:
+                continue
             if group.name in names:
-                self._problem(node, f"groupname: {group.name!r} is repeated in the same file")
+                self.problem(node, f'groupname: "{group.name}" is repeated in the same file')
             names.add(group.name)
             groups.append(group)
         return groups
 
-    def _group(self, node: yaml.Node) -> Group:
-        fields = self._fields(node, _GROUP_FIELDS)
-        name = self._text(fields.get("name"))
+    def _set_items(self, node: Node | None, kind: str) -> list[Node]:
+        """Prometheus passes over null groups and rules."""
+        return [item for item in self.items(node, kind) if not is_null(item)]
+
+    def _group(self, node: Node) -> Group | None:
+        if not isinstance(node, MappingNode):
+            self.problem(node, f"cannot unmarshal {describe(node)} into a group")
+            return None
+        fields = self.fields(node, "group", _GROUP_FIELDS)
+        name = self.text(fields.get("name"))
         if not name:
-            self._problem(node, "Groupname must not be empty")
-        self._where = f"group {name!r}: "
-        rules = [self._rule(rule, name) for rule in self._items(fields.get("rules"))]
-        self._where = f"group {name!r}: "
+            self.problem(node, "Groupname must not be empty")
+        self.where = f'group "{name}": '
+        interval = self.duration(fields.get("interval"))
+        limit = self.whole(fields.get("limit"))
+        query_offset = self.duration(fields.get("query_offset"))
+        labels = self._labels(fields.get("labels"))
+        rules = []
+        for place, rule in enumerate(self._set_items(fields.get("rules"), "rule"), 1):
+            self.where = f'group "{name}", rule {place}: '
+            rules.append(self._rule(rule, f'group "{name}", rule {place}'))
         return Group(
             name=name,
-            file=self._file,
-            interval=self._parsed(fields.get("interval"), parse_duration, 0.0) or self._interval,
+            file=self.file,
+            interval=interval or self._interval,
             rules=tuple(rule for rule in rules if rule is not None),
-            limit=self._parsed(fields.get("limit"), int, 0),
-            query_offset=self._parsed(fields.get("query_offset"), parse_duration, 0.0),
-            labels=self._pairs(fields.get("labels"), str, ""),
+            limit=max(limit, 0),
+            query_offset=query_offset,
+            labels=tuple((label, text) for label, (text, _) in labels.items()),
         )
 
-    def _rule(self, node: yaml.Node, group: str) -> Rule | None:
-        self._where = f"group {group!r}: "
-        fields = self._fields(node, _RULE_FIELDS)
-        record, alert = self._text(fields.get("record")), self._text(fields.get("alert"))
-        self._where = f"group {group!r}, rule {record or alert!r}: " if record or alert else self._where
-        if bool(record) == bool(alert):
-            self._problem(
-                node,
-                "only one of 'record' and 'alert' must be set" if record else "one of 'record' or 'alert' must be set",
-            )
+    def _rule(self, node: Node, where: str) -> Rule | None:
+        if not isinstance(node, MappingNode):
+            self.problem(node, f"cannot unmarshal {describe(node)} into a rule")
             return None
+        fields = self.fields(node, "rule", _RULE_FIELDS)
+        record, alert = self.text(fields.get("record")), self.text(fields.get("alert"))
+        self.where = f'{where}, "{alert or record}": '
+        if record and alert:
+            self.problem(fields["record"], "only one of 'record' and 'alert' must be set")
+        elif not record and not alert:
+            self.problem(node, "one of 'record' or 'alert' must be set")
         query = self._query(node, fields)
-        return self._alert(node, alert, query, fields) if alert else self._record(node, record, query, fields)
+        line = node.line
+        if record:
+            return self._record(record, query, fields, line)
+        return self._alert(alert, query, fields, line)
 
-    def _query(self, node: yaml.Node, fields: Fields) -> Query | None:
-        if not self._text(fields.get("expr")):
-            self._problem(fields.get("expr", node), "field 'expr' must be set in rule")
-        return self._parsed(fields.get("expr"), Query.compile, None)
-
-    def _alert(self, node: yaml.Node, name: str, query: Query | None, fields: Fields) -> AlertRule | None:
-        nothing = Template.parse("")
-        labels = self._pairs(fields.get("labels"), Template.parse, nothing)
-        annotations = self._pairs(fields.get("annotations"), Template.parse, nothing)
-        hold = self._parsed(fields.get("for"), parse_duration, 0.0)
-        keep_firing = self._parsed(fields.get("keep_firing_for"), parse_duration, 0.0)
-        if query is None:
+    def _query(self, rule: Node, fields: Mapping[str, Node]) -> Query | None:
+        node = fields.get("expr")
+        text = self.text(node)
+        if node is None or not text:
+            if node is None or is_null(node) or (isinstance(node, Scalar) and not node.text):
+                self.problem(node or rule, "field 'expr' must be set in rule")
             return None
-        return AlertRule(name, query, hold, keep_firing, labels, annotations, node.start_mark.line + 1)
-
-    def _record(self, node: yaml.Node, name: str, query: Query | None, fields: Fields) -> RecordRule | None:
-        for field in _ALERT_ONLY:
-            if field in fields and not _is_null(fields[field]):
-                self._problem(fields[field], f"invalid field {field!r} in recording rule")
-        if not _METRIC_NAME.fullmatch(name):
-            self._problem(fields["record"], f"invalid recording rule name: {name!r}")
-        labels = self._pairs(fields.get("labels"), str, "")
-        if query is None:
+        try:
+            return Query.compile(text, self._dialect)
+        except QueryError as error:
+            shown = " ".join(text.split())
+            shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
+            self.problem(node, f"{error.message}, in {shown}")
             return None
-        return RecordRule(name, query, labels, node.start_mark.line + 1)
 
-    def _pairs(self, node: yaml.Node | None, parse: Callable[[str], T], default: T) -> tuple[tuple[str, T], ...]:
-        if node is None or _is_null(node):
-            return ()
-        pairs = []
-        for name, value in self._fields(node, None).items():
-            if not _LABEL_NAME.fullmatch(name) or name == "__name__":
-                self._problem(value, f"invalid label name: {name!r}")
-            pairs.append((name, self._parsed(value, parse, default)))
-        return tuple(pairs)
+    def _alert(self, name: str, query: Query | None, fields: Mapping[str, Node], line: int) -> AlertRule | None:
+        labels = self._templates(name, "label", self._labels(fields.get("labels")))
+        annotations = self.texts(fields.get("annotations"))
+        for annotation, (_, node) in annotations.items():
+            self._check_name(annotation, node, "annotation")
+        described = self._templates(name, "annotation", annotations)
+        hold, keep_firing = self.duration(fields.get("for")), self.duration(fields.get("keep_firing_for"))
+        return AlertRule(name, query, hold, keep_firing, labels, described, line) if name and query else None
 
+    def _record(self, name: str, query: Query | None, fields: Mapping[str, Node], line: int) -> RecordRule | None:
+        times = {field: self.duration(fields.get(field)) for field in ("for", "keep_firing_for")}
+        forbidden = {**times, "annotations": self.texts(fields.get("annotations"))}
+        for field, given in forbidden.items():
+            if given:
+                self.problem(fields[field], f"invalid field '{field}' in recording rule")
+        if "{" in name or "}" in name:
+            self.problem(fields["record"], f"braces present in the recording rule name; should it be in expr?: {name}")
+        elif not is_metric_name(name, self._dialect):
+            self.problem(fields["record"], f"invalid recording rule name: {name}")
+        labels = self._labels(fields.get("labels"))
+        texts = tuple((label, text) for label, (text, _) in labels.items())
+        return RecordRule(name, query, texts, line) if query else None
 
-def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+    def _labels(self, node: Node | None) -> dict[str, tuple[str, Node]]:
+        labels = self.texts(node)
+        for name, (_, value) in labels.items():
+            if name == "__name__":
+                self.problem(value, f"invalid label name: {name}")
+            else:
+                self._check_name(name, value, "label")
+        return labels
+
+    def _check_name(self, name: str, at: Node, kind: str) -> None:
+        if not is_label_name(name, self._dialect):
+            self.problem(at, f"invalid {kind} name: {name}")
+
+    def _templates(self, alert: str, kind: str, texts: dict[str, tuple[str, Node]]) -> tuple[tuple[str, Template], ...]:
+        parsed = []
+        for name, (text, node) in texts.items():
+            try:
+                parsed.append((name, self._template(text, alert)))
+            except TemplateError as error:
+                self.problem(node, f'{kind} "{name}": {error.message}')
+        return tuple(parsed)
+
+    def _template(self, text: str, alert: str) -> Template:
+        """Most label values are plain words that rules share; only errors name the alert, and those have none."""
+        known = self._words.get(text)
+        if known is None:
+            known = Template.parse(text, f"__alert_{alert}")
+            if "{{" not in text:
+                self._words[text] = known
+        return known

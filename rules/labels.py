@@ -9,6 +9,7 @@ from typing import final
 from weakref import WeakValueDictionary
 
 NAME = "__name__"
+METADATA = (NAME, "__type__", "__unit__")  # what is said of the metric, not of the thing measured
 
 Pairs = tuple[tuple[str, str], ...]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from rules.promql import Query
 from rules.templates import Template
@@ -49,3 +52,17 @@ class Group:
     @property
     def key(self) -> str:
         return f"{self.file};{self.name}"
+
+
+def short_names(files: Iterable[str]) -> dict[str, str]:
+    """For each path the shortest end of it that no other has: what rules are known by while folders move."""
+    parts = {file: PurePath(file).parts for file in files}
+    length = dict.fromkeys(parts, 1)
+    while True:
+        ends = {file: parts[file][-count:] for file, count in length.items()}
+        times = Counter(ends.values())
+        longer = [file for file, end in ends.items() if times[end] > 1 and length[file] < len(parts[file])]
+        if not longer:
+            return {file: "/".join(end) for file, end in ends.items()}
+        for file in longer:
+            length[file] += 1

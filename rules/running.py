@@ -5,19 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import PurePath
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rules.alerts import Alert, Change, Element, State, Timing, advance, cleared, exceeds
-from rules.errors import RuleError
+import numpy as np
+
+from rules.alerts import ACTIVE, Alert, Change, Element, State, Timing, advance, cleared, exceeds
+from rules.errors import RuleError, StoreFullError, TemplateError
 from rules.labels import NAME, Labels
-from rules.model import AlertRule, Group, RecordRule, Rule
+from rules.model import AlertRule, Group, RecordRule, Rule, short_names
 from rules.store import LOOKBACK, SampleStore
+from rules.templates import Context, Template
 
 Result = Sequence[tuple[Labels, float]]
 Health = Literal["unknown", "ok", "err"]
+TIMEOUT = 10.0  # seconds that one evaluation may take
+_PAUSE = 30.0  # times what an evaluation took that was stopped, before the rule is tried again
+_LONGEST_PAUSE = 600.0  # seconds
+_NOTHING_KNOWN = Context()
+_Told = tuple[State, Labels, Labels]  # an alert's labels in the two metrics about alerts, and in which state
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,15 @@ class Transition:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """An alert of the rule `key` as it is to be remembered; None: it is over."""
+
+    key: str
+    labels: Labels
+    alert: Alert | None
+
+
 @dataclass(slots=True)
 class Record:
     """What is known of a rule's evaluations. Times in unix seconds, `duration` in seconds."""
@@ -42,36 +57,49 @@ class Record:
     duration: float = 0.0
     evaluations: int = 0
     failures: int = 0
+    samples: int = 0  # elements of the last result
+    paused_until: float = 0.0
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What rules are evaluated in. `context` makes what templates see at a time."""
+
+    store: SampleStore
+    timer: Callable[[], float]
+    context: Callable[[float], Context] = lambda _: _NOTHING_KNOWN
+    unsaved: list[Lasting] = field(default_factory=list)
 
 
 class Running(ABC):
-    """One rule of a running group."""
+    """One rule of a running group. `key` identifies it across reloads and restarts."""
 
     rule: Rule
 
-    def __init__(self, group: Group, ordinal: int) -> None:
+    def __init__(self, group: Group, key: str) -> None:
         self.group = group
-        self.ordinal = ordinal  # which of several rules that have the same names and labels
+        self.key = key
         self.record = Record()
-
-    @cached_property
-    def key(self) -> str:
-        """What identifies the rule across reloads and restarts; the file by its name only, as folders move."""
-        labels = ",".join(f"{name}={text}" for name, text in sorted(label_texts(self.rule).items()))
-        return ";".join((PurePath(self.group.file).name, self.group.name, self.rule.name, labels, str(self.ordinal)))
 
     @property
     def source(self) -> str:
         """Under which the rule's own series land in the store."""
         return f"rule:{self.key}"
 
-    def evaluate(self, store: SampleStore, now: float, timer: Callable[[], float]) -> list[Transition]:
+    def evaluate(self, around: Surroundings, now: float) -> list[Transition]:
         """Evaluate at `now`. A failure is recorded, changes nothing and harms no other rule."""
-        started, record = timer(), self.record
+        record = self.record
+        if now < record.paused_until <= now + _LONGEST_PAUSE:
+            record.failures += 1
+            record.evaluations += 1
+            return []
+        started = around.timer()
         transitions: list[Transition] = []
         try:
-            result = self.rule.query.evaluate(store, now - self.group.query_offset)
-            transitions, record.last_error = self.apply(result, store, now)
+            at = now - self.group.query_offset
+            result = self.rule.query.evaluate(around.store, at, timeout=TIMEOUT, timer=around.timer)
+            record.samples = len(result)
+            transitions, record.last_error = self.apply(result, around, now)
             record.health = "err" if record.last_error else "ok"
         except RuleError as error:
             record.health, record.last_error = "err", error.message
@@ -79,24 +107,26 @@ class Running(ABC):
             record.health, record.last_error = "err", f"{type(error).__name__}: {error}"
         record.failures += record.health == "err"
         record.evaluations += 1
-        record.evaluated_at, record.duration = now, timer() - started
+        record.evaluated_at, record.duration = now, around.timer() - started
+        pause = min(_PAUSE * record.duration, _LONGEST_PAUSE) if record.duration > TIMEOUT else 0.0
+        record.paused_until = now + pause
         return transitions
 
     @abstractmethod
-    def apply(self, result: Result, store: SampleStore, now: float) -> tuple[list[Transition], str | None]:
+    def apply(self, result: Result, around: Surroundings, now: float) -> tuple[list[Transition], str | None]:
         """Take over the elements of a successful evaluation; returns also what is wrong with them."""
 
 
 class RunningRecord(Running):
     rule: RecordRule
 
-    def __init__(self, rule: RecordRule, group: Group, ordinal: int) -> None:
-        super().__init__(group, ordinal)
+    def __init__(self, rule: RecordRule, group: Group, key: str) -> None:
+        super().__init__(group, key)
         self.rule = rule
         self._set = {**dict(group.labels), **dict(rule.labels), NAME: rule.name}
         self._known: dict[Labels, Labels] = {}
 
-    def apply(self, result: Result, store: SampleStore, now: float) -> tuple[list[Transition], str | None]:
+    def apply(self, result: Result, around: Surroundings, now: float) -> tuple[list[Transition], str | None]:
         limit, known = self.group.limit, self._known
         if limit and len(result) > limit:
             raise RuleError(f"exceeded limit of {limit} with {len(result)} series")
@@ -105,59 +135,120 @@ class RunningRecord(Running):
             raise RuleError("vector contains metrics with the same labelset after applying rule labels")
         series = [(self._known[sample], value) for sample, value in result]
         fresh_for = max(LOOKBACK, 2 * self.group.interval)
-        store.land(self.source, now - self.group.query_offset, series, fresh_for=fresh_for)
+        around.store.land(self.source, now - self.group.query_offset, series, fresh_for=fresh_for)
         return [], None
 
 
 class RunningAlert(Running):
     rule: AlertRule
 
-    def __init__(self, rule: AlertRule, group: Group, ordinal: int) -> None:
-        super().__init__(group, ordinal)
+    def __init__(self, rule: AlertRule, group: Group, key: str) -> None:
+        super().__init__(group, key)
         self.rule = rule
-        self.alerts: dict[Labels, Alert] = {}
+        self.alerts: Mapping[Labels, Alert] = {}  # replaced as a whole, so that another thread may read it
         self._timing = Timing(rule.hold, rule.keep_firing)
-        self._constant = all(template.constant is not None for _, template in rule.labels)
+        own = {name for name, _ in rule.labels}
+        # a group's labels are templates too, for its alerts
+        self._labels = (*((name, _template(text)) for name, text in group.labels if name not in own), *rule.labels)
+        self._constant = all(template.constant is not None for _, template in self._labels)
         self._known: dict[Labels, Labels] = {}
+        # what templates ask of the store is only to be had where rules are evaluated: such texts are made there
+        self._asks = any("query" in template.source for _, template in rule.annotations)
+        self._texts: Mapping[Labels, dict[str, str]] = {}
+        self._told: dict[Labels, _Told] = {}
 
-    def apply(self, result: Result, store: SampleStore, now: float) -> tuple[list[Transition], str | None]:
-        elements = [Element(self._label(sample, value), sample, value) for sample, value in result]
+    def apply(self, result: Result, around: Surroundings, now: float) -> tuple[list[Transition], str | None]:
+        context = around.context(now)
+        known = self._known.get
+        elements = [
+            Element(known(sample) or self._label(sample, value, context), sample, value) for sample, value in result
+        ]
         self._known = {element.sample: element.labels for element in elements} if self._constant else {}
-        alerts, changes = advance(self.alerts, elements, now, self._timing)
-        excess = exceeds(alerts, self.group.limit)
-        if excess is not None:
+        silent = around.store.unknown(self.rule.query.names)
+        alerts, changes = advance(self.alerts, elements, now, self._timing, lambda alert: _is_about(alert, silent))
+        problem = exceeds(alerts, self.group.limit)
+        if problem is not None:
             alerts, changes = {}, cleared(self.alerts)
+        self._note(alerts, around)
         self.alerts = alerts
-        self._land(store, now)
-        return [self._transition(change, now) for change in changes], excess
+        if self._asks:
+            self._texts = {labels: self._expanded(alert, context) for labels, alert in alerts.items()}
+        try:
+            self._land(around.store, now)
+        except StoreFullError as error:
+            problem = problem or error.message
+        return [self._transition(change, now, context) for change in changes], problem
 
-    def _label(self, sample: Labels, value: float) -> Labels:
-        known = self._known.get(sample)
-        if known is not None:
-            return known
-        labels = {**dict(self.group.labels), **{name: one.expand(sample, value) for name, one in self.rule.labels}}
-        return sample.updated({**labels, NAME: "", "alertname": self.rule.name})
+    def _label(self, sample: Labels, value: float, context: Context) -> Labels:
+        own = {name: one.expand(sample, value, context) for name, one in self._labels}
+        return sample.updated({**own, NAME: "", "alertname": self.rule.name})
 
-    def annotations(self, alert: Alert) -> dict[str, str]:
-        return {name: template.expand(alert.sample, alert.value) for name, template in self.rule.annotations}
+    def annotations(self, alert: Alert, context: Context) -> dict[str, str]:
+        """The alert's texts; may be called from any thread."""
+        if not self._asks:
+            return self._expanded(alert, context)
+        return self._texts.get(alert.labels) or self._expanded(alert, replace(context, query=None))
 
-    def give_up(self, now: float) -> list[Transition]:
+    def _expanded(self, alert: Alert, context: Context) -> dict[str, str]:
+        return {name: template.expand(alert.sample, alert.value, context) for name, template in self.rule.annotations}
+
+    def take_over(self, old: RunningAlert) -> None:
+        """Go on with the alerts of the same rule before a reload."""
+        self.alerts, self._texts = old.alerts, old._texts
+
+    def give_up(self, around: Surroundings, now: float) -> list[Transition]:
         """The transitions when the rule ends."""
-        return [self._transition(change, now) for change in cleared(self.alerts)]
+        changes = cleared(self.alerts)
+        self._note({}, around)
+        self.alerts = {}
+        return [self._transition(change, now, around.context(now)) for change in changes]
 
-    def _transition(self, change: Change, now: float) -> Transition:
+    def _note(self, alerts: Mapping[Labels, Alert], around: Surroundings) -> None:
+        for labels, alert in alerts.items():
+            old = self.alerts.get(labels)
+            if old is None or old.lasting != alert.lasting:
+                around.unsaved.append(Lasting(self.key, labels, alert))
+        around.unsaved += [Lasting(self.key, labels, None) for labels in self.alerts if labels not in alerts]
+
+    def _transition(self, change: Change, now: float, context: Context) -> Transition:
         alert = change.alert
-        return Transition(alert.labels, self.annotations(alert), alert.value, change.before, change.after, now)
+        return Transition(alert.labels, self.annotations(alert, context), alert.value, change.before, change.after, now)
 
     def _land(self, store: SampleStore, now: float) -> None:
-        """Prometheus's own two metrics about alerts, where a rule reads them."""
-        series: list[tuple[Labels, float]] = []
-        active = [alert for alert in self.alerts.values() if alert.state in {State.PENDING, State.FIRING}]
-        if store.wants("ALERTS"):
-            series += [(alert.labels.updated({NAME: "ALERTS", "alertstate": alert.state}), 1.0) for alert in active]
-        if store.wants("ALERTS_FOR_STATE"):
-            series += [(alert.labels.updated({NAME: "ALERTS_FOR_STATE"}), alert.active_at) for alert in active]
-        store.land(self.source, now, series, fresh_for=max(LOOKBACK, 2 * self.group.interval))
+        """Prometheus's own two metrics about alerts."""
+        known, self._told = self._told, {}
+        active: list[Alert] = []
+        for labels, alert in self.alerts.items():
+            if alert.state in ACTIVE:
+                told = known.get(labels)
+                if told is None or told[0] != alert.state:
+                    told = _told(labels, alert.state)
+                self._told[labels] = told
+                active.append(alert)
+        sets = [told for _, told, _ in self._told.values()] + [told for _, _, told in self._told.values()]
+        values = np.array([1.0] * len(active) + [alert.active_at for alert in active])
+        fresh_for = max(LOOKBACK, 2 * self.group.interval)
+        store.land_columns(self.source, now, sets, values, fresh_for=fresh_for)
+
+
+def _template(text: str) -> Template:
+    try:
+        return Template.parse(text)
+    except TemplateError as error:  # the loader does not know which of a group's labels are for alerts
+        return Template.parse("{{`" + f"<error expanding template: {error.message}>".replace("`", "'") + "`}}")
+
+
+def _told(labels: Labels, state: State) -> _Told:
+    return (
+        state,
+        labels.updated({NAME: "ALERTS", "alertstate": str(state)}),
+        labels.updated({NAME: "ALERTS_FOR_STATE"}),
+    )
+
+
+def _is_about(alert: Alert, silent: Sequence[Mapping[str, str]]) -> bool:
+    """Whether the alert is about something that could not be read."""
+    return any(all(alert.labels.value(name) == value for name, value in about.items()) for about in silent)
 
 
 def label_texts(rule: Rule) -> dict[str, str]:
@@ -166,18 +257,23 @@ def label_texts(rule: Rule) -> dict[str, str]:
 
 
 def start(groups: Sequence[Group]) -> list[list[Running]]:
-    """The rules of each group, ready to be evaluated, with distinct keys."""
+    """The rules of each group, ready to be evaluated, with distinct keys.
+
+    A key holds the file's name without its folders, as folders move, unless it takes these to tell two files apart; of
+    rules that are the same in all, also a number.
+    """
     seen: Counter[str] = Counter()
+    files = short_names(group.file for group in groups)
     started: list[list[Running]] = []
     for group in groups:
         running: list[Running] = []
         for rule in group.rules:
-            identity = repr((PurePath(group.file).name, group.name, rule.name, sorted(label_texts(rule).items())))
-            ordinal = seen[identity]
-            if isinstance(rule, AlertRule):
-                running.append(RunningAlert(rule, group, ordinal))
-            else:
-                running.append(RunningRecord(rule, group, ordinal))
-            seen[identity] += 1
+            labels = ",".join(f"{name}={text}" for name, text in sorted(label_texts(rule).items()))
+            base = ";".join((files[group.file], group.name, rule.name, labels))
+            key = f"{base};{seen[base]}"
+            seen[base] += 1
+            running.append(
+                RunningAlert(rule, group, key) if isinstance(rule, AlertRule) else RunningRecord(rule, group, key)
+            )
         started.append(running)
     return started

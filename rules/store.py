@@ -1,124 +1,30 @@
 """The sample store: what the collectors and the rules themselves have found, ready to be evaluated.
 
-Samples lie in blocks, one per source and metric, time-major: a row is one batch with one timestamp, a column one
-series. A block keeps only the history that the loaded rules read; most keep a single row. A batch whose label sets are
-those of the batch before costs no label work at all.
+Samples lie in blocks, one per source and metric. Every metric keeps a little history, and as much as the loaded rules
+read. A batch whose label sets are those of the batch before costs no label work at all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rules.blocks import LOOKBACK, STALE, Block, Bools, Floats, is_sample
+from rules.errors import StoreFullError
 from rules.labels import Labels
 
-LOOKBACK = 300.0  # seconds; Prometheus's query.lookback-delta
-_SLACK = 60.0  # seconds of history beyond a window, for evaluations that come late
+__all__ = ["LOOKBACK", "STALE", "Block", "Bools", "Floats", "Metric", "SampleStore", "is_sample"]
 
-# Prometheus's stale marker: a NaN that no computation yields. Here it means "no sample" in every sense.
-_STALE_BITS = np.uint64(0x7FF0000000000002)
-_STALE = np.array([_STALE_BITS]).view(np.float64)[0]
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+SLACK = 60.0  # seconds of history beyond a window, for evaluations that come late
+FLOOR = LOOKBACK + SLACK
+LIMIT = 50_000_000  # samples, 8 bytes each
 
 
-def is_sample(values: Floats) -> Bools:
-    """Where there is a sample. `values` must be contiguous in its last axis."""
-    present: Bools = values.view(np.uint64) != _STALE_BITS
-    return present
-
-
-def _ever_sampled(rows: Floats) -> Bools:
-    result: Bools = np.logical_or.reduce(is_sample(rows), axis=0)
-    return result
-
-
-class Block:
-    """The samples of one metric from one source. `window` is how many seconds of history are kept; 0 is one row."""
-
-    __slots__ = ("_begin", "_end", "_rows", "_times", "fresh_for", "labels", "window")
-
-    def __init__(self, window: float) -> None:
-        self.window = window
-        self.fresh_for = LOOKBACK
-        self.labels: tuple[Labels, ...] = ()
-        self._times = np.empty(1)
-        self._rows = np.empty((1, 0))
-        self._begin = self._end = 0
-
-    def relabel(self, labels: tuple[Labels, ...]) -> None:
-        """Make `labels`, which must be distinct, the first columns; keep others only while they have history."""
-        rows = self._rows[self._begin : self._end]
-        kept = _ever_sampled(rows) if self.window else np.zeros(len(self.labels), np.bool_)
-        wanted = dict.fromkeys(labels)
-        others = [one for one, alive in zip(self.labels, kept, strict=True) if alive and one not in wanted]
-        columns = (*labels, *others)
-        matrix = np.full((len(self._rows), len(columns)), _STALE)
-        if self.window:
-            places = {one: place for place, one in enumerate(columns)}
-            old = [place for place, one in enumerate(self.labels) if one in places]
-            new = [places[self.labels[place]] for place in old]
-            matrix[self._begin : self._end, new] = rows[:, old]
-        self.labels, self._rows = columns, matrix
-
-    def append(self, time: float, values: Floats) -> None:
-        """Add a batch's values for the first columns; the other columns are stale from now on.
-
-        Rows stamped later than `time` (the clock was set back) are forgotten.
-        """
-        if self.window:
-            times = self._times[self._begin : self._end]
-            self._end = self._begin + int(np.searchsorted(times, time))
-            self._begin += min(int(np.searchsorted(times, time - self.window, side="right")), self._end - self._begin)
-            if self._end == len(self._rows):
-                self._make_room()
-        else:
-            self._begin = self._end = 0
-        row = self._rows[self._end]
-        row[: len(values)] = values
-        row[len(values) :] = _STALE
-        self._times[self._end] = time
-        self._end += 1
-
-    def _make_room(self) -> None:
-        used = self._end - self._begin
-        size = len(self._rows) if used <= len(self._rows) // 2 else 2 * len(self._rows)
-        rows, times = np.empty((size, self._rows.shape[1])), np.empty(size)
-        rows[:used] = self._rows[self._begin : self._end]
-        times[:used] = self._times[self._begin : self._end]
-        self._rows, self._times, self._begin, self._end = rows, times, 0, used
-
-    def at(self, time: float) -> tuple[float, Floats] | None:
-        """Timestamp and row of the newest batch at `time`, None where it is too old.
-
-        A block without history shows its row even when stamped later: after the clock was set back, the newest fact
-        is still the best one.
-        """
-        if self.window:
-            row = self._begin + int(np.searchsorted(self._times[self._begin : self._end], time, side="right")) - 1
-        else:
-            row = self._end - 1
-        if row < self._begin or time - self._times[row] >= self.fresh_for:
-            return None
-        return float(self._times[row]), self._rows[row]
-
-    def between(self, start: float, end: float) -> tuple[Floats, Floats]:
-        """Timestamps and rows with start < time <= end (left-open, as in Prometheus 3)."""
-        times = self._times[self._begin : self._end]
-        first, last = np.searchsorted(times, [start, end], side="right")
-        return times[first:last], self._rows[self._begin + first : self._begin + last]
-
-    @property
-    def empty(self) -> bool:
-        """True when it holds no sample at all."""
-        return not is_sample(self._rows[self._begin : self._end]).any()
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Metric:
     """All blocks of one metric name. `generation` changes with every change of label sets, never with values alone."""
 
@@ -130,46 +36,51 @@ class Metric:
 class _Source:
     labels: list[Labels] | None = None
     names: tuple[str, ...] = ()
-    parts: list[tuple[Block, NDArray[np.intp]]] = field(default_factory=list)
+    parts: list[tuple[str, Block, NDArray[np.intp]]] = field(default_factory=list)  # a metric's name, where from
+    said: frozenset[str] = frozenset()  # the metrics of its last batch that was read in full
+    newest: float = -math.inf
+    fresh_for: float = LOOKBACK
+
+
+_Layout = dict[str, dict[Labels, int]]  # metric name → its label sets → their places in a batch
+
+
+def _layout(labels: Sequence[Labels]) -> _Layout:
+    layout: _Layout = {}
+    for place, one in enumerate(labels):
+        layout.setdefault(one.name, {})[one] = place
+    return layout
 
 
 class SampleStore:
-    """The newest samples of every source, and the history that the loaded rules read."""
+    """The newest samples of every source, and the history that is asked for.
 
-    def __init__(self) -> None:
+    `floor` is how many seconds of history every metric keeps at least, `limit` how many samples there is room for; one
+    sample takes 8 bytes.
+    """
+
+    def __init__(self, *, floor: float = FLOOR, limit: int = LIMIT) -> None:
+        self.limit = limit
+        self._floor = floor
         self._metrics: dict[str, Metric] = {}
         self._sources: dict[str, _Source] = {}
-        self._wanted: frozenset[str] | None = None
         self._windows: Mapping[str, float] = {}
-        self.generation = 0  # changes when a metric name is seen for the first time
+        self._doubtful: dict[str, Mapping[str, str]] = {}  # sources that could not be read, and what they are about
+        self._cells = self._series = 0
+        self.generation = 0  # changes when a metric name comes or goes
 
-    def wanted(self, names: Iterable[str] | None, windows: Mapping[str, float] | None = None) -> None:
-        """Land only these metrics from now on (None: all), keeping `windows[name]` seconds of each.
-
-        A metric that becomes wanted appears with the next batch of its source.
-        """
-        self._wanted = None if names is None else frozenset(names)
-        self._windows = dict(windows or {})
-        for source in self._sources.values():
-            source.labels = None
+    def retain(self, windows: Mapping[str, float]) -> None:
+        """Keep `windows[name]` seconds of history from now on; "" is every metric's. Never below the floor."""
+        self._windows = dict(windows)
         for name, metric in self._metrics.items():
             for block in metric.blocks.values():
                 block.window = self._window(name)
 
-    def wants(self, name: str) -> bool:
-        return self._wanted is None or name in self._wanted
-
     def _window(self, name: str) -> float:
-        window = self._windows.get(name, 0.0)
-        return window + _SLACK if window else 0.0
+        return max(self._floor, *(self._windows.get(one, 0.0) + SLACK for one in (name, "")))
 
-    def metric(self, name: str) -> Metric:
-        """The metric of that name, empty where nothing has landed yet; the same object for ever."""
-        metric = self._metrics.get(name)
-        if metric is None:
-            metric = self._metrics[name] = Metric()
-            self.generation += 1
-        return metric
+    def metric(self, name: str) -> Metric | None:
+        return self._metrics.get(name)
 
     def names(self) -> list[str]:
         return list(self._metrics)
@@ -177,57 +88,149 @@ class SampleStore:
     def sources(self) -> list[str]:
         return list(self._sources)
 
+    @property
+    def cells(self) -> int:
+        """Samples that memory is taken for."""
+        return self._cells
+
+    @property
+    def series(self) -> int:
+        return self._series
+
     def land(
-        self, source: str, time: float, series: Sequence[tuple[Labels, float]], *, fresh_for: float = LOOKBACK
+        self,
+        source: str,
+        time: float,
+        series: Sequence[tuple[Labels, float]],
+        *,
+        fresh_for: float = LOOKBACK,
+        doubtful: Mapping[str, str] | None = None,
+        tells: Iterable[str] = (),
     ) -> None:
         """Replace what `source` (an environment's collector, a rule) said before; what it no longer says is stale.
 
         `time` in unix seconds. The batch counts for `fresh_for` seconds: a source that comes less often than every
         five minutes must say so, or its series vanish in between. Of two equal label sets the last one counts.
+        `doubtful` marks a batch that could not be read or not in full; it is labels that all the source's series have.
+        `tells` are metrics that the source tells when it can be read, beside those that it has told.
+
+        Raises:
+            StoreFullError: there is no room; the source's samples stay as they were.
         """
-        time = round(time, 3)  # milliseconds, Prometheus's resolution, so that window borders are exact
-        held = self._sources.setdefault(source, _Source())
         labels = [one for one, _ in series]
-        if labels != held.labels:
-            self._lay_out(source, held, labels)
         values = np.fromiter((value for _, value in series), np.float64, len(series))
-        for block, places in held.parts:
+        self.land_columns(source, time, labels, values, fresh_for=fresh_for)
+        held = self._sources[source]
+        if doubtful is None:
+            self._doubtful.pop(source, None)
+            held.said = frozenset(held.names)
+        else:
+            self._doubtful[source] = doubtful
+            held.said = held.said.union(tells)
+
+    def land_columns(
+        self, source: str, time: float, labels: list[Labels], values: Floats, *, fresh_for: float = LOOKBACK
+    ) -> None:
+        """`land`, with label sets and values apart: values[i] belongs to labels[i]."""
+        time = round(time, 3)  # milliseconds, Prometheus's resolution, so that window borders are exact
+        held = self._sources.get(source) or _Source()
+        layout = None if labels == held.labels else _layout(labels)
+        self._refuse_excess(source, held, layout, time)
+        if layout is not None:
+            self._lay_out(source, held, layout)
+            held.labels = labels
+        held.newest, held.fresh_for = time, fresh_for
+        for _, block, places in held.parts:
             block.fresh_for = fresh_for
+            before = block.cells
             block.append(time, values[places])
+            self._cells += block.cells - before
         if len(held.parts) > len(held.names):
             self._forget_ended(source, held)
 
+    def fill(self, labels: Labels, times: Sequence[float], values: Sequence[float]) -> None:
+        """Add history of one series, as a source of its own; ascending times in unix seconds.
+
+        A value STALE ends the series for a while; a time that is left out means nothing.
+        """
+        source = f"series {labels.pairs!r}"
+        for time, value in zip(times, values, strict=True):
+            self.land_columns(source, time, [labels], np.array([value]))
+
+    def unknown(self, names: Iterable[str] | None) -> list[Mapping[str, str]]:
+        """What sources are about that could not be read in full and told one of these metrics (None: any) before."""
+        wanted = None if names is None else frozenset(names)
+        return [
+            about
+            for source, about in self._doubtful.items()
+            if wanted is None or not wanted.isdisjoint(self._sources[source].said)
+        ]
+
     def drop(self, source: str) -> None:
         """Forget a source and its history."""
-        held = self._sources.pop(source, _Source())
-        for metric in self._metrics.values():
-            if held.parts and source in metric.blocks:
-                del metric.blocks[source]
-                metric.generation += 1
+        self._doubtful.pop(source, None)
+        if self._sources.pop(source, None) is not None:
+            for name in [name for name, metric in self._metrics.items() if source in metric.blocks]:
+                self._remove(name, source)
 
-    def _lay_out(self, source: str, held: _Source, labels: list[Labels]) -> None:
-        places: dict[str, dict[Labels, int]] = {}
-        for place, one in enumerate(labels):
-            if self.wants(one.name):
-                places.setdefault(one.name, {})[one] = place
-        ended = [name for name, metric in self._metrics.items() if source in metric.blocks and name not in places]
-        held.parts = []
-        for name, columns in [*places.items(), *((name, dict[Labels, int]()) for name in ended)]:
-            metric = self.metric(name)
-            block = metric.blocks.get(source)
-            if block is None:
-                block = metric.blocks[source] = Block(self._window(name))
-            if block.labels != tuple(columns):
-                block.relabel(tuple(columns))
-                metric.generation += 1
-            held.parts.append((block, np.fromiter(columns.values(), np.intp, len(columns))))
-        held.labels, held.names = labels, tuple(places)
+    def expire(self, now: float) -> None:
+        """Forget sources that said nothing for so long that nobody can read them any more."""
+        for source, held in list(self._sources.items()):
+            kept = max([held.fresh_for, self._floor, *(block.window for _, block, _ in held.parts)])
+            if now - held.newest > kept:
+                self.drop(source)
+
+    def _remove(self, name: str, source: str) -> None:
+        metric = self._metrics[name]
+        block = metric.blocks.pop(source)
+        self._cells -= block.cells
+        self._series -= len(block.labels)
+        metric.generation += 1
+        if not metric.blocks:
+            del self._metrics[name]
+            self.generation += 1
+
+    def _block(self, name: str, source: str) -> Block:
+        metric = self._metrics.get(name)
+        if metric is None:
+            metric = self._metrics[name] = Metric()
+            self.generation += 1
+        block = metric.blocks.get(source)
+        if block is None:
+            block = metric.blocks[source] = Block(self._window(name))
+        return block
+
+    def _lay_out(self, source: str, held: _Source, layout: _Layout) -> None:
+        self._sources[source] = held
+        before, held.parts = held.parts, []
+        for name, columns in layout.items():
+            block, wanted = self._block(name, source), tuple(columns)
+            if block.labels[: len(wanted)] != wanted:
+                cells, columns_before = block.cells, len(block.labels)
+                block.relabel(wanted)
+                self._cells += block.cells - cells
+                self._series += len(block.labels) - columns_before
+                self._metrics[name].generation += 1
+            held.parts.append((name, block, np.fromiter(columns.values(), np.intp, len(columns))))
+        # a metric that left the batch is stale from now on, and goes with its last sample
+        held.parts += [(name, block, np.empty(0, np.intp)) for name, block, _ in before if name not in layout]
+        held.names = tuple(layout)
+
+    def _refuse_excess(self, source: str, held: _Source, layout: _Layout | None, time: float) -> None:
+        known = {name: block for name, block, _ in held.parts}
+        added = sum(block.growth(time) for name, block in known.items() if layout is None or name not in layout)
+        for name, columns in (layout or {}).items():
+            added += known[name].growth(time, tuple(columns)) if name in known else len(columns)
+        if added > 0 and self._cells + added > self.limit:
+            raise StoreFullError(
+                f"no room for the samples of {source}: {self._cells:,} of {self.limit:,} are taken, "
+                f"it needs {added:,} more",
+                hint="look for a label with ever new values, or raise rules.sample_limit",
+            )
 
     def _forget_ended(self, source: str, held: _Source) -> None:
         """Metrics that left the batch go as soon as no window can see them any more."""
-        for name, metric in self._metrics.items():
-            block = metric.blocks.get(source)
-            if block is not None and name not in held.names and block.empty:
-                del metric.blocks[source]
-                metric.generation += 1
-                held.parts = [part for part in held.parts if part[0] is not block]
+        ended = {name for name, block, _ in held.parts if name not in held.names and block.empty}
+        for name in ended:
+            self._remove(name, source)
+        held.parts = [part for part in held.parts if part[0] not in ended]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from daemon.check._report import Notes
 from daemon.config import Settings, walk
+from daemon.parts import make_dialect
 from fleet.environment import TLS_MODES, Environment, TlsSettings
 from rules import RuleFileError, load_files
 
@@ -63,7 +64,7 @@ def _check_rules(settings: Settings, notes: Notes) -> None:
         if not paths:
             notes.error("rules", f"no file matches {pattern}")
     try:
-        groups = load_files(path for paths in found.values() for path in paths)
+        groups = load_files((path for paths in found.values() for path in paths), dialect=make_dialect(settings))
     except RuleFileError as error:
         for problem in error.problems:
             notes.error("rules", str(problem))

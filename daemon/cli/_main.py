@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli import _check, _demo, _list, _once, _run, _status
+from daemon.cli import _check, _demo, _list, _once, _rules, _run, _status
 from daemon.cli._console import print_error
 from fleet.errors import CustodeError
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (_run, _once, _status, _list, _check, _demo):
+for command in (_run, _once, _status, _list, _check, _rules, _demo):
     command.register(app)
 
 

@@ -78,6 +78,15 @@ class RuleSettings(Strict):
         timedelta(seconds=15), description="how often a group is evaluated that sets no interval"
     )
 
+    promql_compat: Literal[2, 3] = Field(3, description="evaluate as Prometheus 3 does, or as 2 did")
+    experimental_functions: bool = Field(False, description="allow the functions that Prometheus has behind a flag")
+    history: Annotated[Duration, AfterValidator(at_least_a_second)] = Field(
+        timedelta(minutes=6), description="history of every metric to keep, for queries; rules keep what they read"
+    )
+    sample_limit: Annotated[int, Field(gt=0)] = Field(
+        50_000_000, description="samples to keep at most, 8 bytes each; what is beyond is refused"
+    )
+
     def paths(self) -> dict[str, list[Path]]:
         """The files that each pattern of `files` matches now, in order of name."""
         found = {pattern: sorted(Path("/").glob(pattern.lstrip("/"))) for pattern in self.files}

@@ -2,7 +2,6 @@
 
 from daemon.scrape._batch import Batch
 from daemon.scrape._run import run_collector
-from daemon.scrape._samples import SampleCache
 from daemon.scrape._scraper import Scraper
 
-__all__ = ["Batch", "SampleCache", "Scraper", "run_collector"]
+__all__ = ["Batch", "Scraper", "run_collector"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -15,17 +15,15 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from collectors import Collector
+from collectors import Collector, Metric
 from daemon.exposition import Page
 from daemon.scrape._batch import Batch
-from daemon.scrape._samples import SampleCache
 from daemon.scrape._watch import Surroundings, Watch
 from fleet.connections import Connections
 from fleet.environment import Environment
 from fleet.errors import DaemonError
 from fleet.secrets import Secrets
 from fleet.stores import Store
-from rules import Labels
 
 log = structlog.get_logger()
 
@@ -45,7 +43,7 @@ class _Plan:
 class Scraper:
     """Runs the collectors. `now` gives unix seconds; `on_batch` is told of every batch after it landed.
 
-    A listener must not block; it reads a batch with `samples`. Call `stop` before the task group of `start` ends.
+    A listener must not block. Call `stop` before the task group of `start` ends.
     """
 
     def __init__(
@@ -62,7 +60,6 @@ class Scraper:
         self._secrets = secrets
         self._now = now
         self._on_batch = on_batch
-        self._samples = SampleCache()
         self._watches: dict[str, Watch] = {}
         self._group: asyncio.TaskGroup | None = None
         self._scheduler = AsyncIOScheduler(timezone=UTC)
@@ -141,9 +138,9 @@ class Scraper:
             await asyncio.wait(tasks)
         return [task.result() for task in tasks if not task.cancelled()]
 
-    def samples(self, batch: Batch, wanted: frozenset[str] | None) -> list[tuple[Labels, float]]:
-        """The samples of `batch`, its own and those about the run, of the metrics named in `wanted` (None: of all)."""
-        return self._samples.samples(batch, wanted)
+    def metrics(self) -> Iterator[Metric]:
+        """The metrics that the collectors may give."""
+        return (one for kind in self._collectors.values() for family in kind.families for one in family.metrics)
 
     def _plan(self, environment: Environment, options: Mapping[str, Collector.Options]) -> _Plan:
         watch = self._watches.get(environment.name)
@@ -157,7 +154,6 @@ class Scraper:
         for name in watch.collectors.keys() - plan.keep:
             self._scheduler.remove_job(_job(watch, name))
             await watch.remove(name)
-            self._samples.forget(watch.environment.name, name)
         for index, collector in enumerate(plan.add):
             watch.add(collector)
             watch.begin(collector.name, after=index * FIRST_RUN_SPACING)
@@ -197,8 +193,6 @@ class Scraper:
             for collector in self._watches[name].collectors:
                 self._scheduler.remove_job(_job(self._watches[name], collector))
         await asyncio.gather(*(self._watches.pop(name).close() for name in names))
-        for name in names:
-            self._samples.forget(name)
 
     def _running_group(self) -> asyncio.TaskGroup:
         if self._group is None:

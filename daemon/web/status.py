@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from pydantic import TypeAdapter
@@ -12,9 +12,9 @@ from daemon.status import Board
 _BOARD = TypeAdapter(Board)
 
 
-def status_routes(board: Callable[[], Board]) -> Callable[[web.Application], None]:
+def status_routes(board: Callable[[], Awaitable[Board]]) -> Callable[[web.Application], None]:
     async def status(_request: web.Request) -> web.Response:
-        return web.json_response({"status": "success", "data": _BOARD.dump_python(board(), mode="json")})
+        return web.json_response({"status": "success", "data": _BOARD.dump_python(await board(), mode="json")})
 
     def register(application: web.Application) -> None:
         application.router.add_get("/api/v1/status", status)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from rules.errors import QueryError
-from rules.labels import NAME, Labels
-from rules.promql.vector import NOTHING, Bools, Ints, Moment, Series, Vector, nameless, remember
+from rules.labels import METADATA, NAME, Labels
+from rules.promql.evaluation import Moment
+from rules.promql.vector import NOTHING, Bools, Ints, Series, Vector, dropping_names, remember
 
 Evaluate = Callable[[Moment], Vector]
 EvaluateScalar = Callable[[Moment], float]
@@ -24,7 +25,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "*": np.multiply,
     "/": np.divide,
     "%": np.fmod,
-    "^": np.power,
+    "^": np.float_power,  # for the exponent 0.5 np.power takes the square root, which differs at -inf
     "atan2": np.arctan2,
 }
 COMPARISONS: dict[str, Callable[..., Any]] = {
@@ -64,7 +65,7 @@ def scalars(operator: str, left: EvaluateScalar, right: EvaluateScalar) -> Evalu
 
 def with_scalar(operator: str, vector: Evaluate, scalar: EvaluateScalar, *, swapped: bool, as_bool: bool) -> Evaluate:
     """A vector and a scalar, which stands on the left where `swapped`. Filters keep the vector's value."""
-    bare = remember(nameless)
+    drop = dropping_names()
     compute = ARITHMETIC.get(operator) or COMPARISONS[operator]
     filters = operator in COMPARISONS and not as_bool
 
@@ -73,7 +74,7 @@ def with_scalar(operator: str, vector: Evaluate, scalar: EvaluateScalar, *, swap
         result = compute(first, second.values) if swapped else compute(second.values, first)
         if filters:
             return Vector(second.series, second.values, second.present & result)
-        return Vector(bare(second.series), result.astype(np.float64), second.present).unique()
+        return Vector(drop(second.series, moment), result.astype(np.float64), second.present).unique()
 
     return evaluate
 
@@ -97,7 +98,7 @@ def _signatures(matching: Matching) -> Callable[[Series, Series], Signatures]:
 
 def sets(operator: str, left: Evaluate, right: Evaluate, matching: Matching) -> Evaluate:
     signatures = _signatures(matching)
-    joined = remember(lambda first, second: Series(first.labels + second.labels))
+    joined = remember(Series.joined)
 
     def evaluate(moment: Moment) -> Vector:
         first, second = left(moment), right(moment)
@@ -125,7 +126,8 @@ def _among(numbers: Ints, known: Ints, count: int) -> Bools:
 def vectors(operator: str, left: Evaluate, right: Evaluate, matching: Matching, *, as_bool: bool) -> Evaluate:
     """Arithmetic or comparison of two vectors."""
     signatures = _signatures(matching)
-    result_series = _ResultSeries(matching, drop_name=as_bool or operator in ARITHMETIC)
+    result_series = _ResultSeries(matching, drop_name=operator in ARITHMETIC)
+    drop = dropping_names()
     swapped = matching.many == "right"
     arithmetic = ARITHMETIC.get(operator)
 
@@ -138,18 +140,24 @@ def vectors(operator: str, left: Evaluate, right: Evaluate, matching: Matching, 
         numbers = signatures(many.series, one.series)
         partner = _partners(numbers, one, matching, swapped=swapped)
         matched = many.present & (partner >= 0)
-        _check_matches(numbers[0][matched], numbers[2], matching)
-        series = result_series(many.series, one.series, partner)
-        if matching.many:
-            _check_grouping(series, matched)
         partners_values = one.values[partner]
         sides = (partners_values, many.values) if swapped else (many.values, partners_values)
-        if arithmetic is not None:
-            return Vector(series, arithmetic(*sides), matched).unique()
-        kept = COMPARISONS[operator](*sides)
+        values = arithmetic(*sides) if arithmetic is not None else sides[0]
+        if arithmetic is None:
+            kept = COMPARISONS[operator](*sides)
+            values = kept.astype(np.float64) if as_bool else values
+            # Prometheus 2 lets the filter go first, 3 wants all matches to be unique
+            if not as_bool and moment.evaluation.dialect.compat == 2:
+                matched &= kept
+        _check_matches(numbers[0][matched], numbers[2], matching)
+        series = result_series(many.series, one.series, partner)
         if as_bool:
-            return Vector(series, kept.astype(np.float64), matched).unique()
-        return Vector(series, sides[0], matched & kept).unique()
+            series = drop(series, moment)
+        if matching.many:
+            _check_grouping(series, matched)
+        if arithmetic is None and not as_bool:
+            matched &= kept
+        return Vector(series, values, matched).unique()
 
     return evaluate
 
@@ -167,11 +175,15 @@ def _partners(numbers: Signatures, vector: Vector, matching: Matching, *, swappe
         side = "left" if swapped else "right"
         raise QueryError(
             f"found duplicate series for the match group {matching.describe(first)} on the {side} hand-side of the "
-            f"operation: [{second!r}, {first!r}];many-to-many matching not allowed: "
+            f"operation: [{_spelled(first)}, {_spelled(second)}];many-to-many matching not allowed: "
             "matching labels must be unique on one side"
         )
     partners: Ints = owner[many]
     return partners
+
+
+def _spelled(labels: Labels) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in labels.pairs) + "}"
 
 
 def _check_matches(matched: Ints, count: int, matching: Matching) -> None:
@@ -200,13 +212,13 @@ class _ResultSeries:
         if last is not None and last[0] is many and last[1] is one and np.array_equal(last[2], partner):
             return last[3]
         pairs = zip(many.labels, partner.tolist(), strict=True)
-        labels = tuple(self._join(labels, one.labels[place]) if place >= 0 else labels for labels, place in pairs)
-        self._last = (many, one, partner, Series(labels))
+        labels = tuple([self._join(labels, one.labels[place]) if place >= 0 else labels for labels, place in pairs])
+        self._last = (many, one, partner, Series(labels, many.doomed))
         return self._last[3]
 
     def _reduce(self, labels: Labels) -> Labels:
         if self._drop_name:
-            labels = labels.without((NAME,))
+            labels = labels.without(METADATA)
         if self._matching.many:
             return labels
         return labels.only(self._matching.labels) if self._matching.on else labels.without(self._matching.labels)

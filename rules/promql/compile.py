@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -17,66 +18,77 @@ from promql_parser import (
     MatrixSelector,
     NumberLiteral,
     ParenExpr,
-    StringLiteral,
+    SubqueryExpr,
     UnaryExpr,
     VectorSelector,
 )
 
 from rules.errors import QueryError
-from rules.labels import EMPTY
-from rules.promql import aggregate, binary, functions, ranges
+from rules.promql import aggregate, binary, maths
+from rules.promql.calls import CALLS
+from rules.promql.evaluation import Dialect
 from rules.promql.matchers import Matchers
+from rules.promql.nodes import Node, RangeNode, ScalarNode, StringNode, VectorNode
+from rules.promql.parse import Parsed
 from rules.promql.selectors import Selector
-from rules.promql.vector import Moment, Vector
+from rules.promql.windows import Reach, Subquery
+from rules.store import LOOKBACK
 
-
-@dataclass(frozen=True, slots=True)
-class VectorNode:
-    run: Callable[[Moment], Vector]
-    selector: Selector | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ScalarNode:
-    run: Callable[[Moment], float]
-
-
-Node = VectorNode | ScalarNode
+_LONGEST = 2**63 / 1e9  # seconds; Prometheus counts nanoseconds in 64 bits
+_DEEPEST = 400  # nodes in nodes; Python's own limit is 1,000 frames, and each takes two
 
 
 @dataclass(slots=True)
 class Compiler:
     """Compiles one expression and notes what it reads."""
 
+    parsed: Parsed
+    dialect: Dialect
     names: set[str | None] = field(default_factory=set)  # None: a selector without a fixed metric name
-    windows: dict[str, float] = field(default_factory=dict)  # seconds of history, per metric name
+    windows: dict[str, float] = field(default_factory=dict)  # seconds of history by metric name; "": of every metric
     ranged: bool = False
+    _past: float = 0.0  # seconds that the subqueries around reach back
+    _depth: int = 0
+
+    def root(self) -> Node:
+        """The whole expression. Raises QueryError for what is not supported."""
+        tree = self.parsed.tree
+        while isinstance(tree, ParenExpr):
+            tree = tree.expr
+        return self.aggregate(tree, ordered=True) if isinstance(tree, AggregateExpr) else self.node(tree)
 
     def node(self, expression: Expr) -> Node:
-        """Raises QueryError for what is not supported."""
-        kind = type(expression).__name__
-        if kind in _REFUSED:
-            raise QueryError(_REFUSED[kind])
-        return _NODES[kind](self, expression)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise QueryError("the expression is nested too deeply")
+        try:
+            return _NODES[type(expression).__name__](self, expression)
+        finally:
+            self._depth -= 1
 
     def vector(self, expression: Expr) -> VectorNode:
         node = self.node(expression)
-        if isinstance(node, ScalarNode):
-            raise QueryError("expected an instant vector, got a scalar")
+        if not isinstance(node, VectorNode):
+            raise QueryError(f"expected an instant vector, got a {node.kind}")
         return node
 
     def scalar(self, expression: Expr) -> ScalarNode:
         node = self.node(expression)
-        if isinstance(node, VectorNode):
-            raise QueryError("expected a scalar, got an instant vector")
+        if not isinstance(node, ScalarNode):
+            raise QueryError(f"expected a scalar, got a {node.kind}")
+        return node
+
+    def ranges(self, expression: Expr) -> RangeNode:
+        node = self.node(expression)
+        if not isinstance(node, RangeNode):
+            raise QueryError(f"expected a range vector, got a {node.kind}")
         return node
 
     def string(self, expression: Expr) -> str:
-        while isinstance(expression, ParenExpr):
-            expression = expression.expr
-        if not isinstance(expression, StringLiteral):
-            raise QueryError("expected a string")
-        return expression.val
+        node = self.node(expression)
+        if not isinstance(node, StringNode):
+            raise QueryError(f"expected a string, got a {node.kind}")
+        return node.text
 
     @staticmethod
     def number(literal: NumberLiteral) -> ScalarNode:
@@ -87,120 +99,116 @@ class Compiler:
         node = self.node(expression.expr)
         if isinstance(node, ScalarNode):
             return ScalarNode(lambda moment: -node.run(moment))
-        return VectorNode(functions.elementwise(np.negative, node.run))
+        if isinstance(node, VectorNode):
+            return VectorNode(maths.elementwise(np.negative, node.run))
+        raise QueryError(f"expected a scalar or an instant vector, got a {node.kind}")
 
     def selected(self, expression: VectorSelector) -> VectorNode:
-        selector = self._selector(expression)
+        selector = self._selector(expression, LOOKBACK)
         return VectorNode(selector, selector)
 
-    def _selector(self, selector: VectorSelector) -> Selector:
-        if selector.at is not None:
-            raise QueryError("the @ modifier is not supported")
-        if selector.offset:
-            raise QueryError("the offset modifier is not supported")
-        matchers = Matchers.of(selector)
-        self.names.add(matchers.name)
-        return Selector(matchers)
+    def range(self, expression: MatrixSelector) -> RangeNode:
+        self.ranged = True
+        seconds = _seconds(expression.range)
+        selector = self._selector(expression.vector_selector, seconds)
+        return RangeNode(lambda moment: selector.windows(moment, seconds), selector)
 
-    def aggregate(self, expression: AggregateExpr) -> VectorNode:
-        operator = str(expression.op)
-        modifier = expression.modifier
+    def _selector(self, selector: VectorSelector, seconds: float) -> Selector:
+        matchers, reach = Matchers.of(selector, self.parsed, self.dialect.compat), self._reach(selector)
+        self.names.add(matchers.name)
+        past = self._past + seconds + max(0.0, reach.offset)
+        if past > LOOKBACK:
+            name = matchers.name or ""
+            self.windows[name] = max(past, self.windows.get(name, 0.0))
+        return Selector(matchers, reach)
+
+    def _reach(self, expression: VectorSelector | SubqueryExpr) -> Reach:
+        offset = _seconds(expression.offset) if expression.offset else 0.0
+        return Reach(offset, None if expression.at is None else self.parsed.moment(expression.at))
+
+    def subquery(self, expression: SubqueryExpr) -> RangeNode:
+        self.ranged = True
+        seconds, reach = _seconds(expression.range or timedelta()), self._reach(expression)
+        chosen = expression.step
+        step = self.dialect.subquery_step if chosen is None else chosen.total_seconds()
+        before = self._past
+        self._past += seconds + max(0.0, reach.offset)
+        inner = self.node(expression.expr)
+        self._past = before
+        if isinstance(inner, ScalarNode):
+            inner = inner.as_vector()
+        if not isinstance(inner, VectorNode):
+            raise QueryError(f"a subquery is of an instant vector, not of a {inner.kind}")
+        return RangeNode(Subquery(inner.run, seconds, step, reach))
+
+    def aggregate(self, expression: AggregateExpr, *, ordered: bool = False) -> VectorNode:
+        operator, modifier, param = str(expression.op), expression.modifier, expression.param
         by = modifier is None or modifier.type == AggModifierType.By
         grouping = aggregate.Grouping(by, tuple(modifier.labels) if modifier else ())
+        vector = self.vector(expression.expr).run
+        if operator in aggregate.EXPERIMENTAL and not self.dialect.experimental:
+            raise QueryError(f"{operator}() is experimental and must be enabled")
         if operator in aggregate.SIMPLE:
-            return VectorNode(aggregate.simple(operator, self.vector(expression.expr).run, grouping))
-        if operator in aggregate.RANKED and expression.param is not None:
-            parameter = self.scalar(expression.param).run
-            return VectorNode(aggregate.ranked(operator, self.vector(expression.expr).run, parameter, grouping))
-        raise QueryError(f"the aggregation {operator} is not supported")
+            return VectorNode(aggregate.simple(operator, vector, grouping))
+        if param is None:
+            raise QueryError(f"the aggregation {operator} is not supported")
+        if operator == "count_values":
+            return VectorNode(aggregate.count_values(self.string(param), vector, grouping))
+        parameter = self.scalar(param).run
+        if operator == "quantile":
+            return VectorNode(aggregate.quantile(parameter, vector, grouping))
+        return VectorNode(aggregate.ranked(operator, vector, parameter, grouping, ordered=ordered))
 
     def binary(self, expression: BinaryExpr) -> Node:
-        operator = str(expression.op)
-        modifier = expression.modifier
+        operator, modifier = str(expression.op), expression.modifier
         as_bool = modifier is not None and modifier.return_bool
         left, right = self.node(expression.lhs), self.node(expression.rhs)
-        if isinstance(left, ScalarNode):
-            if isinstance(right, ScalarNode):
-                return ScalarNode(binary.scalars(operator, left.run, right.run))
+        if isinstance(left, ScalarNode) and isinstance(right, ScalarNode):
+            return ScalarNode(binary.scalars(operator, left.run, right.run))
+        if isinstance(left, ScalarNode) and isinstance(right, VectorNode):
             return VectorNode(binary.with_scalar(operator, right.run, left.run, swapped=True, as_bool=as_bool))
-        if isinstance(right, ScalarNode):
+        if isinstance(left, VectorNode) and isinstance(right, ScalarNode):
             return VectorNode(binary.with_scalar(operator, left.run, right.run, swapped=False, as_bool=as_bool))
+        if not isinstance(left, VectorNode) or not isinstance(right, VectorNode):
+            raise QueryError(
+                f"a binary operator is between scalars and instant vectors, not {left.kind} and {right.kind}"
+            )
         matching = _matching(expression)
         if operator in binary.SETS:
             return VectorNode(binary.sets(operator, left.run, right.run, matching))
-        if operator in binary.ARITHMETIC or operator in binary.COMPARISONS:
-            return VectorNode(binary.vectors(operator, left.run, right.run, matching, as_bool=as_bool))
-        raise QueryError(f"the operator {operator} is not supported")
+        return VectorNode(binary.vectors(operator, left.run, right.run, matching, as_bool=as_bool))
 
     def call(self, call: Call) -> Node:
-        name, args = call.func.name, list(call.args)
-        if name in ranges.RANGES:
-            return self._over_range(name, args[0])
-        if name in functions.ELEMENTWISE:
-            return VectorNode(functions.elementwise(functions.ELEMENTWISE[name], self.vector(args[0]).run))
-        if name == "clamp":
-            low, high = self.scalar(args[1]).run, self.scalar(args[2]).run
-            return VectorNode(functions.clamp(self.vector(args[0]).run, low, high))
-        if name in functions.WITH_SCALARS:
-            scalars = tuple(self.scalar(one).run for one in args[1:])
-            return VectorNode(functions.elementwise(functions.WITH_SCALARS[name], self.vector(args[0]).run, scalars))
-        if name in _SPECIAL:
-            return _SPECIAL[name](self, args)
-        raise QueryError(f"the function {name}() is not supported")
-
-    def _over_range(self, name: str, argument: Expr) -> VectorNode:
-        while isinstance(argument, ParenExpr):
-            argument = argument.expr
-        if not isinstance(argument, MatrixSelector):
-            raise QueryError(f"{name}() of a subquery is not supported")
-        selector = self._selector(argument.vector_selector)
-        seconds = argument.range.total_seconds()
-        if selector.matchers.name is None:
-            raise QueryError(f"{name}() needs a selector with a metric name")
-        self.ranged = True
-        self.windows[selector.matchers.name] = max(seconds, self.windows.get(selector.matchers.name, 0.0))
-        return VectorNode(ranges.over_range(name, selector, seconds))
-
-    def absent(self, args: list[Expr]) -> VectorNode:
-        node = self.vector(args[0])
-        return VectorNode(functions.absent(node.run, node.selector.matchers.equalities() if node.selector else EMPTY))
-
-    def timestamp(self, args: list[Expr]) -> VectorNode:
-        node = self.vector(args[0])
-        if node.selector is None:
-            return VectorNode(functions.evaluation_times(node.run))
-        return VectorNode(functions.elementwise(np.positive, node.selector.timestamps))
-
-    def label_replace(self, args: list[Expr]) -> VectorNode:
-        target, replacement, source, pattern = map(self.string, args[1:])
-        return VectorNode(functions.label_replace(self.vector(args[0]).run, target, replacement, source, pattern))
+        name = call.func.name
+        known = CALLS.get(name)
+        if known is None:
+            raise QueryError(f"the function {name}() is not supported")
+        if known.experimental and not (self.dialect.experimental or (known.stable_in_2 and self.dialect.compat == 2)):
+            raise QueryError(f"function {name}() is experimental and must be enabled")
+        return known.compile(self, list(call.args))
 
 
 _NODES: dict[str, Callable[[Compiler, Any], Node]] = {
     "NumberLiteral": lambda compiler, node: compiler.number(node),
+    "StringLiteral": lambda _, node: StringNode(node.val),
     "ParenExpr": lambda compiler, node: compiler.node(node.expr),
     "UnaryExpr": Compiler.negated,
     "VectorSelector": Compiler.selected,
+    "MatrixSelector": Compiler.range,
+    "SubqueryExpr": Compiler.subquery,
     "AggregateExpr": Compiler.aggregate,
     "BinaryExpr": Compiler.binary,
     "Call": Compiler.call,
 }
-_REFUSED = {
-    "SubqueryExpr": "subqueries are not supported",
-    "MatrixSelector": "a range vector is only supported as the argument of a function",
-    "StringLiteral": "a string is only supported as the argument of a function",
-}
-_SPECIAL: dict[str, Callable[[Compiler, list[Expr]], Node]] = {
-    "time": lambda _, __: ScalarNode(lambda moment: moment.time),
-    "vector": lambda compiler, args: VectorNode(functions.to_vector(compiler.scalar(args[0]).run)),
-    "scalar": lambda compiler, args: ScalarNode(functions.to_scalar(compiler.vector(args[0]).run)),
-    "absent": Compiler.absent,
-    "timestamp": Compiler.timestamp,
-    "label_replace": Compiler.label_replace,
-}
-
 
 _MANY_SIDE = {"VectorMatchCardinality.ManyToOne": "left", "VectorMatchCardinality.OneToMany": "right"}
+
+
+def _seconds(duration: timedelta) -> float:
+    seconds = duration.total_seconds()
+    if abs(seconds) > _LONGEST:
+        raise QueryError("duration out of range")
+    return seconds
 
 
 def _matching(expression: BinaryExpr) -> binary.Matching:
@@ -209,7 +217,7 @@ def _matching(expression: BinaryExpr) -> binary.Matching:
         return binary.Matching(on=False, labels=())
     fill = modifier.fill_values
     if fill is not None and (fill.lhs is not None or fill.rhs is not None):
-        raise QueryError("fill modifiers are not supported")
+        raise QueryError("fill modifiers are experimental and not supported")
     on = modifier.matching is not None and modifier.matching.type == LabelModifierType.Include
     labels = tuple(modifier.matching.labels) if modifier.matching else ()
     many = _MANY_SIDE.get(str(modifier.card), "")

@@ -1,8 +1,4 @@
-"""Functions over a time range: rates of counters and statistics of gauges.
-
-Formulas and edge cases are those of promql/functions.go in Prometheus 3 (extrapolatedRate, the *_over_time functions).
-Each function sees the samples of series that share their timestamps: values[row, series] counts where present.
-"""
+"""Functions over a time range: which there are, and how they are applied to a range vector."""
 
 from __future__ import annotations
 
@@ -11,147 +7,104 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rules.promql.selectors import Selector, Window
-from rules.promql.vector import Bools, Floats, Moment, Vector, nameless, remember
+from rules.promql import over_time, rates
+from rules.promql.evaluation import Evaluation
+from rules.promql.samples import Samples
+from rules.promql.vector import Bools, Floats, Moment, Series, Vector, dropping_names
+from rules.promql.windows import Range, Ranged, Window
 
 Answer = tuple[Floats, Bools]
+Check = Callable[[Evaluation, Series, Bools, tuple[float, ...]], None]
+EvaluateScalar = Callable[[Moment], float]
+
+_BLOCK = 4096  # series at a time, so that what is computed in between stays in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """The half-open interval (start, end] in unix seconds."""
+class RangeFunction:
+    """`compute` gets the samples, the range and the scalar arguments, and says values and where they are present.
 
-    start: float
-    end: float
+    `before` and `after` are how many scalar arguments stand before and after the range vector. `check` makes what adds
+    annotations to an evaluation, given the argument's series, where the result is present, and the scalars.
+    """
 
-    @property
-    def seconds(self) -> float:
-        return self.end - self.start
-
-
-def _filled(window: Window) -> Floats:
-    """Values with gaps filled from the sample before, so that rows can be compared with their predecessors."""
-    rows = np.arange(len(window.values))[:, None]
-    latest = np.maximum.accumulate(np.where(window.present, rows, 0), axis=0)
-    return np.take_along_axis(window.values, latest, axis=0)
+    compute: Callable[..., Answer]
+    keeps_name: bool = False
+    before: int = 0
+    after: int = 0
+    experimental: bool = False
+    check: Callable[[], Check] | None = None
 
 
-def _started(window: Window) -> Bools:
-    """Where a row has a sample and the series had one before it."""
-    before = np.zeros_like(window.present)
-    before[1:] = np.logical_or.accumulate(window.present, axis=0)[:-1]
-    return window.present & before
-
-
-def _extrapolated(*, counter: bool, per_second: bool) -> Callable[[Window, Range], Answer]:
-    def compute(window: Window, range_: Range) -> Answer:
-        count = window.present.sum(axis=0)
-        columns = np.arange(window.values.shape[1])
-        first = window.present.argmax(axis=0)
-        last = len(window.values) - 1 - window.present[::-1].argmax(axis=0)
-        head = window.values[first, columns]
-        result = window.values[last, columns] - head
-        if counter:
-            result = result + _resets(window)
-        first_time, last_time = window.times[first], window.times[last]
-        sampled = last_time - first_time
-        step = sampled / (count - 1)
-        to_start = first_time - range_.start
-        to_end = range_.end - last_time
-        to_start = np.where(to_start >= 1.1 * step, step / 2, to_start)
-        if counter:  # a counter is not extrapolated below zero
-            to_zero = np.where((result > 0) & (head >= 0), sampled * (head / result), to_start)
-            to_start = np.minimum(to_start, to_zero)
-        to_end = np.where(to_end >= 1.1 * step, step / 2, to_end)
-        factor = (sampled + to_start + to_end) / sampled
-        return result * (factor / range_.seconds if per_second else factor), count > 1
-
-    return compute
-
-
-def _resets(window: Window) -> Floats:
-    """What a counter had reached each time before it fell; a fall is a restart from zero."""
-    filled = _filled(window)
-    fell = _started(window)[1:] & (filled[1:] < filled[:-1])
-    total: Floats = np.where(fell, filled[:-1], 0).sum(axis=0)
-    return total
-
-
-def _changes(window: Window, _: Range) -> Answer:
-    filled = _filled(window)
-    both_nan = np.isnan(filled[1:]) & np.isnan(filled[:-1])
-    changed = _started(window)[1:] & (filled[1:] != filled[:-1]) & ~both_nan
-    return changed.sum(axis=0).astype(np.float64), window.seen
-
-
-def _compensated(rows: Floats) -> Floats:
-    """Sum over rows by Neumaier's method, as Prometheus sums, so that cancellation eats no digits."""
-    total, lost = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-    for row in rows:
-        added = total + row
-        larger = np.abs(total) >= np.abs(row)
-        lost += np.where(larger, (total - added) + row, (row - added) + total)
-        total = added
-    return np.where(np.isfinite(total), total + lost, total)
-
-
-def _sum(window: Window, _: Range) -> Answer:
-    return _compensated(np.where(window.present, window.values, 0)), window.seen
-
-
-def _average(window: Window, range_: Range) -> Answer:
-    count = window.present.sum(axis=0)
-    total, present = _sum(window, range_)
-    if np.isinf(total).any():
-        shares = _compensated(np.where(window.present, window.values / count, 0))
-        return np.where(np.isinf(total), shares, total / count), present
-    return total / count, present
-
-
-def _extreme(choose: np.ufunc) -> Callable[[Window, Range], Answer]:
-    def compute(window: Window, _: Range) -> Answer:
-        values: Floats = choose.reduce(np.where(window.present, window.values, np.nan), axis=0)
-        return values, window.seen
-
-    return compute
-
-
-def _count(window: Window, _: Range) -> Answer:
-    count = window.present.sum(axis=0)
-    return count.astype(np.float64), count > 0
-
-
-def _last(window: Window, _: Range) -> Answer:
-    return _filled(window)[-1], window.seen
-
-
-RANGES: dict[str, Callable[[Window, Range], Answer]] = {
-    "rate": _extrapolated(counter=True, per_second=True),
-    "increase": _extrapolated(counter=True, per_second=False),
-    "delta": _extrapolated(counter=False, per_second=False),
-    "changes": _changes,
-    "sum_over_time": _sum,
-    "avg_over_time": _average,
-    "min_over_time": _extreme(np.fmin),
-    "max_over_time": _extreme(np.fmax),
-    "count_over_time": _count,
-    "last_over_time": _last,
+RANGES: dict[str, RangeFunction] = {
+    "avg_over_time": RangeFunction(over_time.average),
+    "changes": RangeFunction(rates.changes),
+    "count_over_time": RangeFunction(over_time.count),
+    "delta": RangeFunction(rates.extrapolated(counter=False, per_second=False)),
+    "deriv": RangeFunction(over_time.derivative),
+    "double_exponential_smoothing": RangeFunction(over_time.smoothing, after=2, experimental=True),
+    "first_over_time": RangeFunction(over_time.first, keeps_name=True, experimental=True),
+    "holt_winters": RangeFunction(over_time.smoothing, after=2),
+    "idelta": RangeFunction(rates.instant(counter=False)),
+    "increase": RangeFunction(rates.extrapolated(counter=True, per_second=False), check=rates.check_counters),
+    "irate": RangeFunction(rates.instant(counter=True)),
+    "last_over_time": RangeFunction(over_time.last, keeps_name=True),
+    "mad_over_time": RangeFunction(over_time.absolute_deviation, experimental=True),
+    "max_over_time": RangeFunction(over_time.extreme(np.maximum, np.fmax)),
+    "min_over_time": RangeFunction(over_time.extreme(np.minimum, np.fmin)),
+    "predict_linear": RangeFunction(over_time.prediction, after=1),
+    "present_over_time": RangeFunction(over_time.presence),
+    "quantile_over_time": RangeFunction(over_time.quantile, before=1, check=lambda: over_time.check_phi),
+    "rate": RangeFunction(rates.extrapolated(counter=True, per_second=True), check=rates.check_counters),
+    "resets": RangeFunction(rates.resets),
+    "stddev_over_time": RangeFunction(over_time.deviation),
+    "stdvar_over_time": RangeFunction(over_time.variance),
+    "sum_over_time": RangeFunction(over_time.total),
+    "ts_of_first_over_time": RangeFunction(over_time.time_of_first, experimental=True),
+    "ts_of_last_over_time": RangeFunction(over_time.time_of_last, experimental=True),
+    "ts_of_max_over_time": RangeFunction(over_time.time_of_extreme(np.fmax), experimental=True),
+    "ts_of_min_over_time": RangeFunction(over_time.time_of_extreme(np.fmin), experimental=True),
 }
-_KEEP_NAME = frozenset({"last_over_time"})
 
 
-def over_range(function: str, selector: Selector, seconds: float) -> Callable[[Moment], Vector]:
-    compute = RANGES[function]
-    relabel = (lambda series: series) if function in _KEEP_NAME else remember(nameless)
+def over_range(
+    function: RangeFunction, ranged: Ranged, scalars: tuple[EvaluateScalar, ...]
+) -> Callable[[Moment], Vector]:
+    """`function` of a range vector; `scalars` are its other arguments in their order."""
+    drop = dropping_names()
+    check = function.check() if function.check else None
 
     def evaluate(moment: Moment) -> Vector:
-        range_ = Range(round(moment.time - seconds, 3), moment.time)  # milliseconds, as sample times are
-        windows = selector.windows(moment, range_.start)
-        size = len(selector.series)
+        windows = ranged(moment)
+        arguments = tuple([scalar(moment) for scalar in scalars])
+        size = len(windows.series)
         values, present = np.zeros(size), np.zeros(size, np.bool_)
-        for window in windows:
-            if len(window.times):
-                values[window.part], present[window.part] = compute(window, range_)
-        return Vector(relabel(selector.series), values, present).unique()
+        for window in windows.parts:
+            if window.values.size:
+                apply(function, window, windows.range, arguments, (values[window.part], present[window.part]))
+        if check is not None:
+            check(moment.evaluation, windows.series, present, arguments)
+        series = windows.series if function.keeps_name else drop(windows.series, moment)
+        return Vector(series, values, present).unique()
 
     return evaluate
+
+
+def apply(function: RangeFunction, window: Window, range_: Range, scalars: tuple[float, ...], answer: Answer) -> None:
+    """Compute a window's series into `answer`, whose arrays have an element for each."""
+    for start in range(0, window.values.shape[1], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        values, results, present = window.values[:, block], answer[0][block], answer[1][block]
+        mask = None if window.present is None else window.present[:, block]
+        gappy = np.zeros(len(present), np.bool_) if mask is None else ~np.logical_and.reduce(mask, axis=0)
+        if np.count_nonzero(gappy) <= len(gappy) // 2:  # what this says of series with gaps is corrected below
+            samples = Samples(window.times[:, None], values)
+            results[:], present[:] = function.compute(samples, range_, *scalars)
+        else:
+            gappy[:] = True
+        if mask is not None and gappy.any():
+            present[gappy] = False
+            columns = np.flatnonzero(gappy & np.logical_or.reduce(mask, axis=0))
+            if len(columns):
+                samples = Samples.packed(window.times, values[:, columns], mask[:, columns])
+                results[columns], present[columns] = function.compute(samples, range_, *scalars)

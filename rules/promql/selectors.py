@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rules.labels import Labels
+from rules.promql.evaluation import Moment
 from rules.promql.matchers import Matchers
-from rules.promql.vector import Bools, Floats, Ints, Moment, Series, Vector
+from rules.promql.vector import Bools, Floats, Ints, Series, Vector
+from rules.promql.windows import Range, Reach, Window, Windows
 from rules.store import Block, Metric, SampleStore, is_sample
 
 
@@ -24,22 +26,6 @@ class _Pick:
         return rows if self.columns is None else np.ascontiguousarray(rows[..., self.columns])
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The samples of some series over a time range; rows are batches. `part` says where they stand in the result."""
-
-    part: slice
-    times: Floats  # seconds, shape (rows,)
-    values: Floats  # shape (rows, series)
-    present: Bools  # same shape
-
-    @property
-    def seen(self) -> Bools:
-        """Which series have a sample at all."""
-        result: Bools = np.logical_or.reduce(self.present, axis=0)
-        return result
-
-
 @dataclass(slots=True)
 class Selector:
     """Finds series once and then only reads their values, until label sets change.
@@ -48,11 +34,12 @@ class Selector:
     """
 
     matchers: Matchers
+    reach: Reach = field(default_factory=Reach)
     series: Series = field(default_factory=lambda: Series(()))
     _picks: list[_Pick] = field(default_factory=list)
     _metrics: list[Metric] = field(default_factory=list)
     _store: SampleStore | None = None
-    _seen: tuple[int, ...] = ()
+    _seen: tuple[int, ...] | None = None  # the generations of `_metrics` when their columns were picked
     _owner: Ints | None = None  # column to place in `series`, where several sources have the same label set
     _columns: int = 0
     _names: int = -1  # the store's generation when its metric names were looked through
@@ -65,22 +52,30 @@ class Selector:
         vector, times = self._read(moment)
         return Vector(vector.series, times, vector.present)
 
-    def windows(self, moment: Moment, start: float) -> list[Window]:
-        """The samples after `start` and up to the moment."""
+    def windows(self, moment: Moment, seconds: float) -> Windows:
+        """The samples of the last `seconds`."""
         self._find(moment.store)
+        end, compat = self.reach(moment), moment.evaluation.dialect.compat
+        # milliseconds, as sample times are
+        range_ = Range(round(end - seconds, 3), end, seconds, moment.time, compat)
         found = []
         for pick in self._picks:
-            times, rows = pick.block.between(start, moment.time)
+            times, rows = pick.block.between(range_.start, end, closed=compat == 2)
+            moment.evaluation.spend(rows.size)
             values = pick.take(rows)
-            found.append(Window(pick.part, times, values, is_sample(values)))
-        return found if self._owner is None else [self._merged(found, self._owner)]
+            present = is_sample(values)
+            found.append(Window(pick.part, times, values, None if present.all() else present))
+        parts = found if self._owner is None else [self._merged(found, self._owner)]
+        return Windows(self.series, parts, range_)
 
     def _read(self, moment: Moment) -> tuple[Vector, Floats]:
         self._find(moment.store)
+        moment.evaluation.spend(self._columns)
+        time, closed = self.reach(moment), moment.evaluation.dialect.compat == 2
         values, times = np.zeros(self._columns), np.zeros(self._columns)
         present = np.zeros(self._columns, np.bool_)
         for pick in self._picks:
-            found = pick.block.at(moment.time)
+            found = pick.block.at(time, closed=closed)
             if found is not None:
                 taken = pick.take(found[1])
                 times[pick.part], values[pick.part], present[pick.part] = found[0], taken, is_sample(taken)
@@ -102,21 +97,26 @@ class Selector:
         values = np.zeros((len(times), len(self.series)))
         present = np.zeros(values.shape, np.bool_)
         for window in windows:
-            rows, columns = np.nonzero(window.present)
+            rows, columns = np.nonzero(window.mask)
             places = np.searchsorted(times, window.times)[rows], owner[window.part][columns]
             values[places], present[places] = window.values[rows, columns], True
         return Window(slice(0, len(self.series)), times, values, present)
 
     def _find(self, store: SampleStore) -> None:
-        if store is not self._store or (self.matchers.name is None and self._names != store.generation):
-            self._store, self._names, self._seen = store, store.generation, ()
-            name, match = self.matchers.name, self.matchers.match_name
-            names = [name] if name is not None else sorted(filter(match, store.names()))
-            self._metrics = [store.metric(one) for one in names]
-        generations = tuple(metric.generation for metric in self._metrics)
-        if generations != self._seen or not self._seen:
+        if store is not self._store or self._names != store.generation:
+            self._store, self._names = store, store.generation
+            metrics = self._named(store)
+            if metrics != self._metrics:
+                self._metrics, self._seen = metrics, None
+        generations = tuple([metric.generation for metric in self._metrics])
+        if generations != self._seen:
             self._seen = generations
             self._pick()
+
+    def _named(self, store: SampleStore) -> list[Metric]:
+        name = self.matchers.name
+        names = [name] if name is not None else sorted(filter(self.matchers.match_name, store.names()))
+        return [metric for metric in map(store.metric, names) if metric is not None]
 
     def _pick(self) -> None:
         self._picks = []

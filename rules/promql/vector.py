@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rules.errors import QueryError
-from rules.labels import NAME, Labels
-from rules.store import SampleStore
+from rules.labels import METADATA, NAME, Labels
+from rules.promql.evaluation import Moment
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -26,12 +26,13 @@ R = TypeVar("R")
 
 
 class Series:
-    """Label sets in an order that values follow."""
+    """Label sets in an order that values follow. `doomed` says whose metric name goes at the end; None: nobody's."""
 
-    __slots__ = ("_duplicates", "labels")
+    __slots__ = ("_duplicates", "doomed", "labels")
 
-    def __init__(self, labels: tuple[Labels, ...]) -> None:
+    def __init__(self, labels: tuple[Labels, ...], doomed: Bools | None = None) -> None:
         self.labels = labels
+        self.doomed = doomed
         self._duplicates: Ints | None = None
 
     def __len__(self) -> int:
@@ -41,11 +42,28 @@ class Series:
         """Whether a label set occurs more than once among those present."""
         if self._duplicates is None:
             self._duplicates = _find_duplicates(self.labels)
+        if not len(self._duplicates):
+            return False
         groups = self._duplicates[present[self._duplicates[:, 0]], 1]
         return len(np.unique(groups)) < len(groups)
 
     def map(self, change: Callable[[Labels], Labels]) -> Series:
-        return Series(tuple(map(change, self.labels)))
+        return Series(tuple(map(change, self.labels)), self.doomed)
+
+    def take(self, places: Ints) -> Series:
+        doomed = None if self.doomed is None else self.doomed[places]
+        return Series(tuple([self.labels[place] for place in places.tolist()]), doomed)
+
+    @staticmethod
+    def joined(first: Series, second: Series) -> Series:
+        doomed = None
+        if first.doomed is not None or second.doomed is not None:
+            doomed = np.concatenate([_flags(first), _flags(second)])
+        return Series(first.labels + second.labels, doomed)
+
+
+def _flags(series: Series) -> Bools:
+    return np.zeros(len(series), np.bool_) if series.doomed is None else series.doomed
 
 
 def _find_duplicates(labels: tuple[Labels, ...]) -> Ints:
@@ -69,8 +87,8 @@ class Vector:
 
     def samples(self) -> Iterator[tuple[Labels, float]]:
         labels = self.series.labels
-        for place in np.flatnonzero(self.present):
-            yield labels[place], float(self.values[place])
+        places = np.flatnonzero(self.present)
+        return zip((labels[place] for place in places.tolist()), self.values[places].tolist(), strict=True)
 
     def unique(self) -> Vector:
         """Itself. Raises QueryError where two elements present have the same labels."""
@@ -84,14 +102,6 @@ def single(labels: Labels, value: float) -> Vector:
 
 
 NOTHING = Vector(Series(()), np.empty(0), np.empty(0, np.bool_))
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Where and when an expression is evaluated; `time` in unix seconds."""
-
-    store: SampleStore
-    time: float
 
 
 def remember(work: Callable[P, R]) -> Callable[P, R]:
@@ -112,6 +122,53 @@ def _same(one: object, other: object) -> bool:
     return one is other
 
 
+def dropping_names() -> Callable[[Series, Moment], Series]:
+    """Takes the metric names from the result of a computation: at once, or at the end where the dialect says so."""
+    at_once, later = remember(nameless), remember(_doomed)
+
+    def drop(series: Series, moment: Moment) -> Series:
+        return later(series) if moment.evaluation.dialect.delayed_names else at_once(series)
+
+    return drop
+
+
 def nameless(series: Series) -> Series:
-    """The series without metric names, as the result of every computation has none."""
-    return series.map(lambda labels: labels.without((NAME,)) if labels.name else labels)
+    """The series without metric names, nor what is said of the metric (`__type__`, `__unit__`)."""
+    return Series(tuple([bare(labels) for labels in series.labels]))
+
+
+def bare(labels: Labels) -> Labels:
+    # what is said of a metric sorts behind its name and before nearly all else
+    if labels.name or any(name in METADATA for name, _ in labels.pairs):
+        return labels.without(METADATA)
+    return labels
+
+
+def _doomed(series: Series) -> Series:
+    return Series(series.labels, np.ones(len(series), np.bool_))
+
+
+def buried(series: Series) -> Series:
+    """The series once the doomed names are gone."""
+    if series.doomed is None:
+        return series
+    pairs = zip(series.labels, series.doomed.tolist(), strict=True)
+    return Series(tuple([bare(labels) if doomed else labels for labels, doomed in pairs]))
+
+
+__all__ = [
+    "NAME",
+    "NOTHING",
+    "Bools",
+    "Floats",
+    "Ints",
+    "Moment",
+    "Series",
+    "Vector",
+    "bare",
+    "buried",
+    "dropping_names",
+    "nameless",
+    "remember",
+    "single",
+]

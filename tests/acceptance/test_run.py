@@ -6,9 +6,11 @@ import json
 import re
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -129,20 +131,38 @@ def test_alerts_go_on_after_kill_9(daemon: Daemon) -> None:
     daemon.text += "  gone:\n    tier: development\n    dsn: postgresql://custode@127.0.0.1:1/d\n"
     daemon.text = daemon.text.replace("{interval: 1s}", "{interval: 1s, files: [own.yml]}")
     daemon.config.with_name("own.yml").write_text(
-        "groups: [{name: own, rules: [{alert: Gone, expr: custode_up == 0, labels: {severity: info}}]}]"
+        """
+groups:
+  - name: own
+    rules:
+      - {alert: Gone, expr: custode_up == 0, labels: {severity: info}}
+      - {alert: GoneForLong, expr: custode_up == 0, for: 1h, labels: {severity: info}}
+"""
     )
 
-    def since() -> float | None:
-        answer = json.loads(daemon.get("/api/v1/status") or '{"data": {"alerts": []}}')
-        alerts = {alert["name"]: alert for alert in answer["data"]["alerts"] if alert["environment"] == "gone"}
-        found: float | None = alerts["Gone"]["since"] if "Gone" in alerts else None
-        return found
+    def alerts() -> dict[str, tuple[str, str]]:
+        found = json.loads(daemon.get("/api/v1/alerts") or '{"data": {"alerts": []}}')["data"]["alerts"]
+        return {
+            alert["labels"]["alertname"]: (alert["state"], alert["activeAt"])
+            for alert in found
+            if alert["labels"].get("environment") == "gone" and alert["labels"]["alertname"].startswith("Gone")
+        }
 
     process = daemon.start()
-    before = until(since, "the unreachable environment is noticed")
-    until((daemon.data / "alerts.json").exists, "it is remembered")
-    until(lambda: "Gone" in (daemon.data / "alerts.json").read_text(), "it is remembered")
-    process.kill()
+    before = until(lambda: len(alerts()) == 2 and alerts(), "the unreachable environment is noticed")
+    assert [state for state, _ in before.values()] == ["firing", "pending"]
+    process.kill()  # at once: what was told is on disk already
     process.wait()
+    stopped = time.time()
     daemon.start()
-    assert until(since, "the alert is still there") == before
+    after = until(lambda: len(alerts()) == 2 and alerts(), "the alerts are still there")
+    assert after["Gone"] == before["Gone"]
+    state, since = after["GoneForLong"]
+    assert state == "pending"
+    # the hour it waits goes on where it was: shifted by the stop, and not begun anew
+    shift = _unix(since) - _unix(before["GoneForLong"][1])
+    assert 0 <= shift < time.time() - stopped + 16
+
+
+def _unix(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from collectors import Collector, Family, Rows, Target, gauge
+from daemon.alerting._samples import SampleCache
 from daemon.scrape import Batch
 from fleet.errors import DaemonError
 from rules import Labels
@@ -57,16 +58,21 @@ async def test_meta_series_tell_about_the_run(make_environment: EnvironmentMaker
         assert float(last or "nan") == batch.started
 
 
-async def test_samples_hold_what_the_page_shows(make_environment: EnvironmentMaker) -> None:
+async def test_a_batch_holds_what_the_page_shows(make_environment: EnvironmentMaker) -> None:
     async with scraping(make_environment(), collectors=(Probe,)) as running:
         [batch] = await running.scraper.scrape_now("qa")
-        wanted = frozenset({"custode_up", "custode_probe_answer", "custode_collector_success"})
+        facts, about = SampleCache().samples(batch)
         where = {"environment": "qa", "tier": "qa"}
-        assert running.scraper.samples(batch, wanted) == [
-            (Labels({"__name__": "custode_probe_answer", **where}), 42.0),
-            (Labels({"__name__": "custode_collector_success", **where, "collector": "probe"}), 1.0),
-            (Labels({"__name__": "custode_up", **where}), 1.0),
-        ]
+        assert facts == [(Labels({"__name__": "custode_probe_answer", **where}), 42.0)]
+        assert running.value("custode_probe_answer", **where) == "42"
+        assert {labels.name: value for labels, value in about if value in {0.0, 1.0}} == {
+            "custode_up": 1.0,
+            "custode_collector_success": 1.0,
+            "custode_collector_series": 1.0,
+            "custode_collector_series_dropped": 0.0,
+        }
+        for labels, value in about:
+            assert float(running.value(labels.name, **labels.without(("__name__",))) or "nan") == value
 
 
 async def test_scrape_now_waits_for_a_run_of_its_own(make_environment: EnvironmentMaker) -> None:

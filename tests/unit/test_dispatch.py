@@ -1,3 +1,5 @@
+"""From firing alerts to requests: when to ask, when to ask again, and under which key."""
+
 from itertools import pairwise
 
 from daemon.actions import Request
@@ -10,7 +12,15 @@ T0 = 1_000_000.0
 def alert(environment: str = "production", action: str = "backup", active_at: float = T0) -> AlertView:
     labels = {"alertname": "BackupTooOld", "environment": environment, "action": action}
     return AlertView(
-        "BackupTooOld", Labels(labels), {"summary": "26h old"}, 1.0, State.FIRING, active_at, active_at, None
+        name="BackupTooOld",
+        labels=Labels(labels),
+        annotations={"summary": "26h old"},
+        value=1.0,
+        state=State.FIRING,
+        active_at=active_at,
+        fired_at=active_at,
+        resolved_at=None,
+        keep_firing_since=None,
     )
 
 

@@ -1,0 +1,296 @@
+"""Between scraping and the rule engine: lands batches, evaluates at once and on time, remembers alerts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TypeVar
+
+import structlog
+
+from daemon.alerting._journal import Journal
+from daemon.alerting._samples import SampleCache, Samples
+from daemon.alerting._thread import RuleThread
+from daemon.scrape import Batch
+from daemon.status import Alert, Board, Fact, make_board
+from rules import (
+    LOOKBACK,
+    AlertView,
+    Context,
+    Dialect,
+    Group,
+    GroupView,
+    Labels,
+    Query,
+    RuleEngine,
+    RuleView,
+    SampleStore,
+    State,
+    StoreFullError,
+    Transition,
+)
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 1.0
+ALIVE_SECONDS = 15.0
+TURN_SECONDS = 0.02  # how long a group may keep others waiting
+_UP = "custode_up"
+_OWN = "custode"  # the source of the daemon's own metrics
+_ACTIVE = (State.PENDING, State.FIRING)
+
+Publish = Callable[[Transition], None]
+Steps = Iterator[list[Transition]]
+T = TypeVar("T")
+
+
+class Alerting:
+    """The rules at work; which, is told by `reload`.
+
+    `publish` hears of every transition once the journal holds it, and must not block; `own` gives the daemon's own
+    samples; `metrics` are those that each collector may tell; `now` is unix seconds. All work on samples and rules is
+    done in `thread`, whatever only shows is not.
+    """
+
+    def __init__(
+        self,
+        *,
+        publish: Publish,
+        journal: Journal,
+        now: Callable[[], float],
+        thread: RuleThread,
+        store: SampleStore,
+        own: Callable[[], Samples] = list,
+        dialect: Dialect | None = None,
+        external_url: Callable[[], str] = lambda: "",
+        metrics: Mapping[str, Iterable[str]] = MappingProxyType({}),
+    ) -> None:
+        self._dialect = dialect or Dialect()
+        self._external_url = external_url
+        self._metrics = metrics
+        self._store = store
+        self._compile = lru_cache(maxsize=256)(lambda text: Query.compile(text, self._dialect))
+        self._engine = RuleEngine(self._store, context=self._context)
+        self._samples = SampleCache()
+        self._own = own
+        self._publish = publish
+        self._journal = journal
+        self._now = now
+        self._thread = thread
+        self._landing: list[tuple[Batch, bool]] = []
+        self._turn, self._evaluating = asyncio.Lock(), asyncio.Lock()
+        self._arrived = asyncio.Event()
+        self._alive_at = 0.0
+        self._intervals: Mapping[str, float] = {}
+        self._refused: dict[str, int] = {}
+        self.journal_works = True
+        self._remembers = False
+
+    async def restore(self) -> None:
+        """Continue where the last process stopped, and remember from now on.
+
+        Call it once the rules are loaded: alerts belong to rules.
+        """
+        self._remembers = True
+        await self._thread(self._restore)
+
+    def _restore(self) -> None:
+        remembered = self._journal.load()
+        rules = {key: alerts.values() for key, alerts in remembered.rules.items()}
+        self._engine.restore(rules, remembered.at, self._now())
+        self._remember(self._rewrite)
+
+    async def reload(self, groups: Sequence[Group], intervals: Mapping[str, float]) -> None:
+        """Evaluate these groups from now on. `intervals` says how many seconds apart each collector's batches come."""
+        self._intervals = intervals
+        async with self._evaluating:  # a group that is half through belongs to the rules of before
+            self._tell(await self._thread(lambda: self._saved(self._engine.reload(groups))))
+
+    def land(self, batch: Batch, *, judge: bool) -> None:
+        """Take a batch, soon; to `judge` is to evaluate the rules that read it at once."""
+        self._landing.append((batch, judge))
+        self._arrived.set()
+
+    async def settle(self) -> None:
+        """Until all that was handed to `land` has landed, and what it meant was told."""
+        async with self._turn:
+            while self._landing:
+                batch, judge = self._landing.pop(0)
+                self._tell(await self._thread(lambda: self._land(batch, judge=judge)))  # noqa: B023 - awaited here
+
+    async def forget(self, environment: str) -> None:
+        """An environment is guarded no longer."""
+
+        def forget() -> None:
+            for source in [source for source in self._store.sources() if source.startswith(f"{environment}/")]:
+                self._store.drop(source)
+            self._samples.forget(environment)
+
+        await self._thread(forget)
+
+    async def run(self, not_ready: Callable[[], str | None]) -> None:
+        """Land batches, and evaluate every group at its interval unless `not_ready`, until cancelled."""
+        try:
+            while True:
+                self._arrived.clear()
+                await self.settle()
+                if not_ready() is None:
+                    await self.tick()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), TICK_SECONDS)
+        finally:
+            await self._thread(lambda: self._remember(self._rewrite))
+
+    async def tick(self) -> None:
+        """Evaluate the groups that are due; what lands meanwhile goes first."""
+        async with self._evaluating:
+            for steps in await self._thread(self._due):
+                more = True
+                while more:
+                    transitions, more = await self._thread(lambda: self._advance(steps))  # noqa: B023 - awaited here
+                    self._tell(transitions)
+                    await self.settle()
+
+    def _due(self) -> list[Steps]:
+        now = self._now()
+        if now - self._alive_at >= ALIVE_SECONDS or now < self._alive_at:
+            self._alive_at = now
+            self._store_samples(_OWN, now, self._own())
+            anew = self._journal.long or not self.journal_works
+            self._remember(self._rewrite if anew else lambda: self._journal.append([], now))
+        return self._engine.due(now)
+
+    def _advance(self, steps: Steps) -> tuple[list[Transition], bool]:
+        """Evaluate a few rules; whether there are more."""
+        transitions: list[Transition] = []
+        until = time.monotonic() + TURN_SECONDS
+        for found in steps:
+            transitions += found
+            if time.monotonic() >= until:
+                return self._saved(transitions), True
+        return self._saved(transitions), False
+
+    def _land(self, batch: Batch, *, judge: bool) -> list[Transition]:
+        fresh_for = max(LOOKBACK, 3 * self._intervals.get(batch.collector, 0.0))
+        facts, meta = self._samples.samples(batch)
+        # every collector tells whether the server is up, but it is one series
+        up = [sample for sample in meta if sample[0].name == _UP]
+        run = [sample for sample in meta if sample[0].name != _UP]
+        base = f"{batch.environment}/"
+        self._store_samples(f"{base}{_UP}", batch.started, up, fresh_for=fresh_for)
+        self._store_samples(f"{base}{batch.collector}/run", batch.started, run, fresh_for=fresh_for)
+        # what could not be read is not mended: its alerts do not end
+        self._store_samples(
+            f"{base}{batch.collector}",
+            batch.started,
+            facts,
+            fresh_for=fresh_for,
+            doubtful=None if batch.success else {"environment": batch.environment},
+            tells=self._metrics.get(batch.collector, ()),
+        )
+        if not judge:
+            return []
+        return self._saved(self._engine.on_batch({labels.name for labels, _ in (*facts, *meta)}, self._now()))
+
+    def _store_samples(
+        self,
+        source: str,
+        at: float,
+        samples: Samples,
+        *,
+        fresh_for: float = LOOKBACK,
+        doubtful: Mapping[str, str] | None = None,
+        tells: Iterable[str] = (),
+    ) -> None:
+        try:
+            self._store.land(source, at, samples, fresh_for=fresh_for, doubtful=doubtful, tells=tells)
+        except StoreFullError as error:
+            self._refused[source] = self._refused.get(source, 0) + 1
+            log.error("samples_refused", source=source, error=error.message, hint=error.hint)  # noqa: TRY400 - no trace
+
+    def _saved(self, transitions: list[Transition]) -> list[Transition]:
+        """The transitions, once what lasts of them is on disk."""
+        unsaved = self._engine.take_unsaved()
+        if unsaved:
+            # what could not be written is in none of the changes to come
+            whole = not self.journal_works
+            self._remember(self._rewrite if whole else lambda: self._journal.append(unsaved, self._now()))
+        return transitions
+
+    def _rewrite(self) -> None:
+        self._engine.take_unsaved()
+        self._journal.rewrite(self._engine.lasting(), self._now())
+
+    def _remember(self, write: Callable[[], None]) -> None:
+        if not self._remembers:
+            return
+        try:
+            write()
+        except OSError as error:
+            if self.journal_works:
+                log.error("alerts_not_remembered", error=str(error), hint="is the disk of data_dir full?")  # noqa: TRY400
+            self.journal_works = False
+        else:
+            self.journal_works = True
+
+    def _tell(self, transitions: Iterable[Transition]) -> None:
+        for transition in transitions:
+            self._publish(transition)
+
+    def _context(self, now: float) -> Context:
+        return Context(
+            now=now,
+            external_url=self._external_url(),
+            query=lambda text: self._compile(text).evaluate(self._store, now, timeout=1.0),
+        )
+
+    async def board(self, tiers: Mapping[str, str], *, patient: bool = True) -> Board:
+        """The status table for `tiers` (environment to tier). Not `patient`, pending alerts count as firing."""
+        return await self._thread(lambda: make_board(tiers, self._shown(patient), self._fact, self._now()))
+
+    def _fact(self, expression: str) -> dict[str, Fact]:
+        """The answer of an instant query, one element an environment (of several, any)."""
+        answer = self._compile(expression).evaluate(self._store, self._now())
+        return {labels.value("environment"): Fact(value, labels) for labels, value in answer}
+
+    def _shown(self, patient: bool) -> list[Alert]:
+        return [
+            Alert(
+                name=view.name,
+                environment=view.labels.value("environment"),
+                promise=view.labels.value("promise"),
+                severity=view.labels.value("severity"),
+                firing=view.state is State.FIRING or not patient,
+                since=view.active_at,
+                summary=view.annotations.get("summary", view.name),
+            )
+            for view in self.alerts()
+            if view.labels.value("severity") != "none"  # such as the one that always fires: for machines
+        ]
+
+    def rules(self) -> list[RuleView]:
+        return self._engine.rules()
+
+    def groups(self, *, rules: bool = True) -> list[GroupView]:
+        """The groups, with their rules and alerts or without."""
+        return self._engine.groups(rules=rules)
+
+    def alerts(self) -> list[AlertView]:
+        """What is pending or firing."""
+        return [view for view in self._engine.alerts() if view.state in _ACTIVE]
+
+    def firing(self) -> list[AlertView]:
+        return [view for view in self.alerts() if view.state is State.FIRING]
+
+    def is_active(self, labels: Mapping[str, str]) -> bool:
+        """Whether the alert with these labels is pending or firing."""
+        return self._engine.is_active(Labels(labels))
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Batches that the sample store had no room for, by source."""
+        return dict(self._refused)
