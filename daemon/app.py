@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class Custode:
         self._stores = make_stores(settings)
         self._fanout: Fanout | None = None
         self._dispatcher: Dispatcher | None = None
+        self._news = asyncio.Event()  # an alert has changed
         plugins = load_plugins(collectors, Collector)
         self._rule_thread = RuleThread()
         self._sample_store = make_sample_store(settings)
@@ -209,13 +210,11 @@ class Custode:
 
     async def _dispatch(self) -> None:
         """Ask again for what is still firing; what begins to fire is asked for at once."""
-        while True:
-            self._consider()
-            await asyncio.sleep(DISPATCH_SECONDS)
-
-    def _consider(self) -> None:
-        if self._dispatcher is not None:
+        while self._dispatcher is not None:
+            self._news.clear()
             self._dispatcher.consider(self._alerting.firing(), clock.now())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), DISPATCH_SECONDS)
 
     def _on_batch(self, batch: Batch) -> None:
         # what has not been looked at yet is not absent
@@ -225,7 +224,7 @@ class Custode:
         message = alert_message(transition)
         if message is not None and self._fanout is not None:
             self._fanout.post(message)
-        self._consider()
+        self._news.set()
 
     def _on_action(self, event: ActionEvent) -> None:
         if self._fanout is not None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from rules import snapshots
-from rules.alerts import ACTIVE, Alert
+from rules.alerts import ACTIVE, Alert, State
 from rules.labels import Labels
 from rules.model import Group
 from rules.running import Lasting, Running, RunningAlert, Surroundings, Transition, start
@@ -162,6 +162,12 @@ class RuleEngine:
         """All alerts that are pending, firing or lately resolved."""
         context = self._around.context(self._now)
         return [view for rule in self._rules() for view in view_alerts(rule, context)]
+
+    def states(self) -> list[State]:
+        """The state of every alert."""
+        return [
+            alert.state for rule in self._rules() if isinstance(rule, RunningAlert) for alert in rule.alerts.values()
+        ]
 
     def rules(self) -> list[RuleView]:
         return [view_rule(rule) for rule in self._rules()]

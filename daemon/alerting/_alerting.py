@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -120,7 +120,7 @@ class Alerting:
         async with self._turn:
             while self._landing:
                 batch, judge = self._landing.pop(0)
-                self._tell(await self._thread(lambda: self._land(batch, judge=judge)))  # noqa: B023 - awaited here
+                self._tell(await self._done(partial(self._land, batch, judge=judge), list[Transition]()))
 
     async def forget(self, environment: str) -> None:
         """An environment is guarded no longer."""
@@ -148,12 +148,20 @@ class Alerting:
     async def tick(self) -> None:
         """Evaluate the groups that are due; what lands meanwhile goes first."""
         async with self._evaluating:
-            for steps in await self._thread(self._due):
+            for steps in await self._done(self._due, list[Steps]()):
                 more = True
                 while more:
-                    transitions, more = await self._thread(lambda: self._advance(steps))  # noqa: B023 - awaited here
+                    transitions, more = await self._done(partial(self._advance, steps), (list[Transition](), False))
                     self._tell(transitions)
                     await self.settle()
+
+    async def _done(self, work: Callable[[], T], otherwise: T) -> T:
+        """What `work` returns, done in the thread."""
+        try:
+            return await self._thread(work)
+        except Exception:  # the boundary of all rules: no defect there may end the daemon, or keep it from scraping
+            log.exception("rules_failed")
+            return otherwise
 
     def _due(self) -> list[Steps]:
         now = self._now()
@@ -282,6 +290,10 @@ class Alerting:
     def alerts(self) -> list[AlertView]:
         """What is pending or firing."""
         return [view for view in self._engine.alerts() if view.state in _ACTIVE]
+
+    def states(self) -> list[State]:
+        """Of every alert."""
+        return self._engine.states()
 
     def firing(self) -> list[AlertView]:
         return [view for view in self.alerts() if view.state is State.FIRING]

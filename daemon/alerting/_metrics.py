@@ -64,7 +64,7 @@ class RuleMetrics(Collector):
                 if figure is not None:
                     family.add_metric([group.label], figure)
             yield family
-        states = [alert.state for alert in self._alerting.alerts()] if self._alerting else []
+        states = self._alerting.states() if self._alerting else []
         alerts = GaugeMetricFamily("custode_alerts", "Alerts by state.", labels=["state"])
         for state in (State.PENDING, State.FIRING):
             alerts.add_metric([str(state)], states.count(state))
