@@ -16,7 +16,7 @@ from daemon.web._prometheus_json import Reply, answer_reply, list_reply
 from daemon.web._prometheus_reply import Failures, send
 from daemon.web._prometheus_rules import alerts_data, rules_data
 from rules import AlertView, GroupView
-from rules.names import is_label_name
+from rules.files.names import is_label_name
 from rules.promql.query import MOST_STEPS
 
 _POSTED = frozenset({"query", "query_range", "series", "labels", "format_query", "query_exemplars"})

@@ -7,9 +7,9 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rules.documents import MAX_BYTES, DocumentError, Node, compose
 from rules.errors import Problem, RuleFileError
-from rules.fields import FieldReader
+from rules.files.documents import MAX_BYTES, DocumentError, Node, compose
+from rules.files.fields import FieldReader
 from rules.labels import Labels
 from rules.unittests.notation import NotationError, parse_series, parse_values
 from rules.unittests.suite import AlertCase, ExpectedAlert, ExpectedSample, ExprCase, InputSeries, Scenario, Suite

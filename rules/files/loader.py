@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from rules.documents import MAX_BYTES, DocumentError, Node, Scalar, compose
-from rules.documents import Mapping as MappingNode
 from rules.errors import Problem, QueryError, RuleFileError, TemplateError
-from rules.fields import FieldReader
-from rules.lint import lint
+from rules.files.documents import MAX_BYTES, DocumentError, Node, Scalar, compose
+from rules.files.documents import Mapping as MappingNode
+from rules.files.fields import FieldReader
+from rules.files.lint import lint
+from rules.files.names import is_label_name, is_metric_name
+from rules.files.scalars import describe, is_null
 from rules.model import AlertRule, Group, RecordRule, Rule
-from rules.names import is_label_name, is_metric_name
 from rules.promql import Dialect, Query
-from rules.scalars import describe, is_null
 from rules.templates import Template
 
 DEFAULT_INTERVAL = 15.0  # seconds

@@ -6,10 +6,19 @@ import difflib
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
-from rules.documents import Mapping, Node, Scalar, Sequence
 from rules.durations import parse_duration
 from rules.errors import Problem
-from rules.scalars import MismatchError, describe, is_merge, is_null, read_flag, read_number, read_text, read_whole
+from rules.files.documents import Mapping, Node, Scalar, Sequence
+from rules.files.scalars import (
+    MismatchError,
+    describe,
+    is_merge,
+    is_null,
+    read_flag,
+    read_number,
+    read_text,
+    read_whole,
+)
 
 _MOST_PROBLEMS = 500
 

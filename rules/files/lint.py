@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rules.errors import Problem
+from rules.files.names import is_legacy_label_name, is_legacy_metric_name
 from rules.model import AlertRule, Group, Rule
-from rules.names import is_legacy_label_name, is_legacy_metric_name
 
 
 def lint(groups: Iterable[Group]) -> list[Problem]:

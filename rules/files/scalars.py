@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Mapping
 
-from rules.documents import Node, Scalar
+from rules.files.documents import Node, Scalar
 
 _PREFIX = "tag:yaml.org,2002:"
 _WORDS: Mapping[str, bool | float | None] = {
