@@ -82,8 +82,9 @@ LANGUAGE = (
     "{{ and 1 0 2 }}{{ or 0 nil 3 }}{{ not 0 }}{{ and 0 (index 1 1) }}{{ 1 | or 0 }}",
     "{{ range $i, $v := $labels }}{{ $i }}={{ $v }};{{ end }}{{ range .Labels }}{{ . }}{{ break }}{{ end }}",
     '{{ range $i, $s := query "m2" | sortByLabel "a" }}{{ $i }}{{ $s.Labels.a }}={{ .Value }},{{ continue }}x{{ end }}',
+    '{{ range query "nope" }}x{{ else }}none{{ end }}',
     # sorted, as the order of a query's answer is the storage's
-    '{{ range query "nope" }}x{{ else }}none{{ end }}{{ with query "m2" | sortByLabel "a" }}{{ first . | value }}{{ end }}',
+    '{{ with query "m2" | sortByLabel "a" }}{{ . | first | value }}{{ end }}',
     '{{ define "x" }}[{{ . }}{{ .Foo.Bar }}]{{ end }}{{ template "x" }}{{ block "y" .Value }}{{ $ }}{{ end }}',
     '{{ define "x" }}{{ .a.b }}{{ end }}\n\né{{ template "x" $value }}',
     '{{ template "x" $labels }}',
