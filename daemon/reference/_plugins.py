@@ -8,6 +8,7 @@ import actions
 import collectors
 from actions import Action
 from collectors import Collector
+from daemon.telemetry import Telemetry
 from fleet.durations import format_duration
 from fleet.plugins import load_plugins
 from rules import AlertRule, load_shipped
@@ -33,7 +34,22 @@ def metrics_reference() -> str:
         parts.append(
             f"#### {name}\n\nEvery {every}: {plugin.summary}.\n\n{_table(('metric', 'type', 'labels', 'help'), rows)}"
         )
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, _own_metrics()])
+
+
+_SUFFIXES = {"counter": "_total", "info": "_info"}
+
+
+def _own_metrics() -> str:
+    rows = [
+        (f"`{family.name}{_SUFFIXES.get(family.type, '')}`", family.type, family.documentation)
+        for family in Telemetry().registry.collect()
+        if family.name.startswith("custode_")
+    ]
+    return (
+        "#### Custode itself\n\nWithout environment and tier. Those of rule groups have the label `rule_group`, file "
+        f"and name, and are called as Prometheus calls its own.\n\n{_table(('metric', 'type', 'help'), rows)}"
+    )
 
 
 def rules_reference() -> str:
