@@ -269,6 +269,9 @@ def _owned(group: asyncio.TaskGroup, parts: AsyncExitStack, name: str, work: Cor
 
 def _refuse_what_needs_a_restart(old: Settings, new: Settings) -> None:
     changed = [key for key in ("data_dir", "listen", "notifiers", "log") if getattr(old, key) != getattr(new, key)]
+    # what the sample store and the queries of the API are made with
+    fixed = ("promql_compat", "experimental_functions", "history", "sample_limit")
+    changed += [f"rules.{key}" for key in fixed if getattr(old.rules, key) != getattr(new.rules, key)]
     if changed:
         raise DaemonError(f"{', '.join(changed)} cannot change while the daemon runs", hint="restart it")
 

@@ -10,6 +10,7 @@ import structlog
 
 from daemon.actions.events import ActionEvent, Happened
 from daemon.actions.request import Result
+from daemon.alerting import FOR_MACHINES
 from daemon.notifiers import Message, Notifier, Permanent, Retryable, Severity
 
 log = structlog.get_logger()
@@ -94,9 +95,6 @@ class Fanout:
 
 def _gave_up(name: str, message: Message, error: Exception) -> None:
     log.error("message_not_sent", notifier=name, message=message.id, error=str(error) or type(error).__name__)
-
-
-FOR_MACHINES = "none"
 
 
 class AlertChange(Protocol):

@@ -8,6 +8,8 @@ from sys import intern
 from typing import final
 from weakref import WeakValueDictionary
 
+from rules.strconv import quote
+
 NAME = "__name__"
 METADATA = (NAME, "__type__", "__unit__")  # what is said of the metric, not of the thing measured
 
@@ -86,6 +88,11 @@ class Labels(Mapping[str, str]):
     def __repr__(self) -> str:
         inner = ", ".join(f'{name}="{value}"' for name, value in self.pairs if name != NAME)
         return f"{self.name}{{{inner}}}"
+
+
+def in_braces(labels: Mapping[str, str]) -> str:
+    """As Prometheus writes label sets: sorted by name, `__name__` among them."""
+    return "{" + ", ".join(f"{name}={quote(value)}" for name, value in sorted(labels.items())) + "}"
 
 
 _interned: WeakValueDictionary[Pairs, Labels] = WeakValueDictionary()

@@ -39,6 +39,7 @@ log = structlog.get_logger()
 TICK_SECONDS = 1.0
 ALIVE_SECONDS = 15.0
 TURN_SECONDS = 0.02  # how long a group may keep others waiting
+FOR_MACHINES = "none"  # the severity of alerts that no person needs to hear of, such as the one that always fires
 _UP = "custode_up"
 _OWN = "custode"  # the source of the daemon's own metrics
 _ACTIVE = (State.PENDING, State.FIRING)
@@ -277,7 +278,7 @@ class Alerting:
                 summary=view.annotations.get("summary", view.name),
             )
             for view in self.alerts()
-            if view.labels.value("severity") != "none"  # such as the one that always fires: for machines
+            if view.labels.value("severity") != FOR_MACHINES
         ]
 
     def rules(self) -> list[RuleView]:

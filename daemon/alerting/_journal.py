@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,13 +52,26 @@ class FileJournal:
         self._lines = self._alerts = 0
 
     def load(self) -> Remembered:
-        remembered = Remembered()
+        remembered, damaged = Remembered(), False
         for number, line in enumerate(self._read(), 1):
             try:
                 self._take(remembered, json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RuleError) as error:
                 log.warning("alert_journal_line_unreadable", journal=str(self._path), line=number, error=str(error))
+                damaged = True
+        if damaged:
+            self._keep_copy()
         return remembered
+
+    def _keep_copy(self) -> None:
+        """The journal is about to be written anew: what could not be read of it stays for a person to look at."""
+        copy = self._path.with_suffix(".unreadable")
+        try:
+            shutil.copyfile(self._path, copy)
+        except OSError as error:
+            log.warning("alert_journal_not_copied", journal=str(self._path), copy=str(copy), error=str(error))
+        else:
+            log.warning("alert_journal_copied", journal=str(self._path), copy=str(copy))
 
     def _read(self) -> Iterator[str]:
         try:
@@ -73,11 +87,12 @@ class FileJournal:
     def _take(remembered: Remembered, entry: dict[str, Any]) -> None:
         remembered.at = max(remembered.at, float(entry["at"]))
         if "rule" in entry:
-            labels, alerts = Labels(entry["labels"]), remembered.rules.setdefault(str(entry["rule"]), {})
+            alerts = remembered.rules.setdefault(str(entry["rule"]), {})
             if "alert" in entry:
-                alerts[labels] = load(entry["alert"])
+                alert = load(entry["alert"])
+                alerts[alert.labels] = alert
             else:
-                alerts.pop(labels, None)
+                alerts.pop(Labels(entry["ended"]), None)
 
     def append(self, changes: Sequence[Lasting], at: float) -> None:
         lines = list(_lines(changes, at)) or [_line({"at": at})]
@@ -115,8 +130,8 @@ def _line(entry: dict[str, Any]) -> str:
 
 def _lines(changes: Iterable[Lasting], at: float) -> Iterator[str]:
     for change in changes:
-        entry: dict[str, Any] = {"at": at, "rule": change.key, "labels": dict(change.labels.pairs)}
-        yield _line(entry if change.alert is None else {**entry, "alert": dump(change.alert)})
+        told = {"ended": dict(change.labels.pairs)} if change.alert is None else {"alert": dump(change.alert)}
+        yield _line({"at": at, "rule": change.key, **told})
 
 
 def _ends_well(path: Path) -> bool:

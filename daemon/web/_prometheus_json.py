@@ -6,7 +6,6 @@ Numbers and times are written as its util/jsonutil does.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Any
 
 from rules import Answer, Labels
 from rules.promql.vector import Floats
+from rules.strconv import special
 
 _POINTS = 1000  # in one piece: about 1 ms
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,16 +58,8 @@ def number(value: float) -> str:
     if text[-2:] == ".0":
         return text[:-2]
     if "n" in text:
-        return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[text]
+        return special(value)
     return text if "e" not in text or not 1e-6 <= abs(value) < 1e21 else f"{Decimal(text):f}"
-
-
-def exponential(value: float) -> str:
-    """Go's %e with as many digits as identify the number, as the values of alerts are written."""
-    if not math.isfinite(value):
-        return number(value)
-    digits = len(Decimal(repr(value)).normalize().as_tuple().digits)
-    return f"{value:.{digits - 1}e}"
 
 
 @lru_cache(maxsize=16_384)  # all series of a range query have the same times

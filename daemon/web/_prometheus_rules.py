@@ -7,10 +7,11 @@ from hashlib import sha256
 from typing import Any
 
 from daemon.web._prometheus_form import BadParameterError, Form
-from daemon.web._prometheus_json import exponential, rfc3339
+from daemon.web._prometheus_json import rfc3339
 from rules import AlertView, Dialect, GroupView, Labels, QueryError, RuleView, State
 from rules.promql.find import selector
 from rules.promql.matchers import Matchers
+from rules.strconv import exponential
 
 _ACTIVE = (State.PENDING, State.FIRING)
 _KINDS = {"alert": ("alert",), "record": ("record",), "": ("alert", "record")}

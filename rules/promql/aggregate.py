@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rules import strconv
 from rules.errors import QueryError
 from rules.labels import NAME, Labels
 from rules.promql import notices
@@ -206,7 +207,7 @@ def ranked(
         if math.isnan(wanted):
             raise QueryError("Parameter value is NaN")
         if wanted >= 2**63:
-            raise QueryError(f"Scalar value {notices.general(wanted)} overflows int64")
+            raise QueryError(f"Scalar value {strconv.general(wanted)} overflows int64")
         members = _members(groups(found.series), found)
         best = _best(operator, members, int(min(wanted, len(found.values))))
         if ordered and operator != "limitk":
@@ -270,7 +271,7 @@ def count_values(label: str, vector: Evaluate, grouping: Grouping) -> Evaluate:
         same = np.where(np.isnan(values), np.nan, values).view(np.int64)  # by bits, as -0 and NaN are values too
         distinct, place = np.unique(same, return_inverse=True)
         pairs, counts = np.unique(numbers * len(distinct) + place, return_counts=True)
-        texts = [notices.positional(value) for value in distinct.view(np.float64).tolist()]
+        texts = [strconv.positional(value) for value in distinct.view(np.float64).tolist()]
         labels = []
         for number, text in ((int(pair) // len(distinct), texts[int(pair) % len(distinct)]) for pair in pairs):
             one = grouped.series.labels[number]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rules.errors import QueryError
-from rules.labels import METADATA, NAME, Labels
+from rules.labels import METADATA, NAME, Labels, in_braces
 from rules.promql.evaluation import Moment
 from rules.promql.vector import NOTHING, Bools, Ints, Series, Vector, dropping_names, remember
 
@@ -55,7 +55,7 @@ class Matching:
 
     def describe(self, labels: Labels) -> str:
         kept = labels.only(self.labels) if self.on else labels.without((*self.labels, NAME))
-        return "{" + ", ".join(f'{name}="{value}"' for name, value in kept.pairs) + "}"
+        return in_braces(kept)
 
 
 def scalars(operator: str, left: EvaluateScalar, right: EvaluateScalar) -> EvaluateScalar:
@@ -175,15 +175,11 @@ def _partners(numbers: Signatures, vector: Vector, matching: Matching, *, swappe
         side = "left" if swapped else "right"
         raise QueryError(
             f"found duplicate series for the match group {matching.describe(first)} on the {side} hand-side of the "
-            f"operation: [{_spelled(first)}, {_spelled(second)}];many-to-many matching not allowed: "
+            f"operation: [{in_braces(first)}, {in_braces(second)}];many-to-many matching not allowed: "
             "matching labels must be unique on one side"
         )
     partners: Ints = owner[many]
     return partners
-
-
-def _spelled(labels: Labels) -> str:
-    return "{" + ", ".join(f'{name}="{value}"' for name, value in labels.pairs) + "}"
 
 
 def _check_matches(matched: Ints, count: int, matching: Matching) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rules import strconv
 from rules.labels import Labels
 from rules.promql import notices
 from rules.promql.evaluation import Evaluation
@@ -187,7 +188,7 @@ def quantiles(vector: Evaluate, label: str, phis: tuple[EvaluateScalar, ...]) ->
 
 def _decimal(number: float) -> str:
     """As OpenMetrics writes it: never like an integer."""
-    text = notices.general(number)
+    text = strconv.general(number)
     return text if any(mark in text for mark in ".enN") else f"{text}.0"
 
 

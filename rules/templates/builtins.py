@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from rules.templates.formats import from_bytes, to_bytes
+from rules.strconv import from_bytes, to_bytes
 from rules.templates.links import query_escape
 from rules.templates.printing import sprint, sprintf, text
 from rules.templates.values import (

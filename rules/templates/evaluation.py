@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rules.templates.formats import INT64_MAX
+from rules.strconv import INT64_MAX
 from rules.templates.functions import FUNCTIONS, Function
 from rules.templates.nodes import (
     UNBOUND,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from rules.durations import parse_duration
-from rules.templates.formats import four_digits, general, quote, to_int64
+from rules.strconv import four_digits, general, quote, to_int64
 from rules.templates.literals import parse_float
 from rules.templates.times import text_of
 from rules.templates.values import Duration, ExpansionError, Pointer, Time, Value, type_name

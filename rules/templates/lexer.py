@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from rules.templates.formats import code_point, quote
+from rules.strconv import code_point, quote
 
 KEYWORDS = frozenset({"block", "break", "continue", "define", "else", "end", "if", "nil", "range", "template", "with"})
 _SPACE = re.compile(r"[ \t\r\n]*")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import quote_plus, urlsplit
 
-from rules.templates.formats import to_bytes
+from rules.strconv import to_bytes
 
 
 def query_escape(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rules.templates.formats import INT64_MAX, INT64_MIN, quote
+from rules.strconv import INT64_MAX, INT64_MIN, quote
 
 _ESCAPE = re.compile(
     r"""\\(?:(?P<plain>[abfnrtv\\'"])|x(?P<x>[0-9a-fA-F]{2})|(?P<octal>[0-7]{3})|u(?P<u>[0-9a-fA-F]{4})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from rules.templates.formats import quote
+from rules.strconv import quote
 from rules.templates.lexer import Token
 from rules.templates.nodes import Action, Body, Call, Choice, Jump, Pipe, Range, Statement, Text, Tree
 from rules.templates.pipelines import PipelineParser

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NoReturn
 
 from rules.errors import TemplateError
-from rules.templates.formats import quote
+from rules.strconv import quote
 from rules.templates.lexer import Token, tokens
 from rules.templates.literals import parse_character, parse_number, unquote
 from rules.templates.nodes import (

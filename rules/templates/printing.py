@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rules.strconv import code_point, format_float, general, quote, to_bytes
 from rules.templates.directives import MISSING, STAR, Directive, directives
-from rules.templates.formats import code_point, format_float, general, quote, to_bytes
 from rules.templates.times import text_of
 from rules.templates.values import (
     Byte,

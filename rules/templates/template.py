@@ -7,8 +7,8 @@ from typing import NoReturn
 
 from rules.errors import TemplateError
 from rules.labels import Labels
+from rules.strconv import quote
 from rules.templates.execution import Program
-from rules.templates.formats import quote
 from rules.templates.functions import FUNCTIONS
 from rules.templates.nodes import Text
 from rules.templates.parser import HEADER, Parser

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from rules.templates.formats import INT64_MAX, INT64_MIN
+from rules.strconv import INT64_MAX, INT64_MIN
 from rules.templates.values import Duration, ExpansionError, Month, Pointer, Time, Value, Weekday
 
 SECOND = 10**9

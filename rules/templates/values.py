@@ -1,7 +1,7 @@
 """What a template computes with: Go's values and types in Python.
 
 bool, float, complex, str and int are themselves, int standing for Go's int; labels are a dict (map[string]string); None
-is nil. A string may hold lone surrogates for bytes that are no UTF-8 (`formats.to_bytes`).
+is nil. A string may hold lone surrogates for bytes that are no UTF-8 (`rules.strconv.to_bytes`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from rules.labels import NAME, Labels
 from rules.store import STALE
-from rules.templates.formats import quote
+from rules.strconv import quote
 from rules.templates.literals import unquote
 
 _TOKEN = re.compile(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rules.durations import format_duration
 from rules.errors import Problem
-from rules.labels import Labels
-from rules.templates.formats import quote
+from rules.strconv import exponential, quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +58,6 @@ def describe_failure(file: str, failure: Failure) -> Iterator[str]:
         yield from (f"         {line}" for line in lines[1:])
 
 
-def write_labels(labels: Labels | Mapping[str, str]) -> str:
-    """In braces, sorted by name, with `__name__` among them."""
-    inner = ", ".join(f"{name}={quote(value)}" for name, value in sorted(labels.items()))
-    return f"{{{inner}}}"
-
-
 def write_value(value: float) -> str:
-    """The shortest digits that tell the number apart, in exponent form: 1E+00, 9.95E-02."""
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else f"{'+' if value > 0 else '-'}Inf"
-    digits = repr(value).lstrip("-").partition("e")[0].replace(".", "").strip("0")
-    return f"{value:.{max(len(digits) - 1, 0)}E}"
+    """In exponent form, as promtool writes it: 1E+00, 9.95E-02."""
+    return exponential(value).replace("e", "E")

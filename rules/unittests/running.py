@@ -16,13 +16,13 @@ from rules.alerts import State
 from rules.engine import RuleEngine
 from rules.errors import QueryError, RuleError, RuleFileError
 from rules.files import load_files
-from rules.labels import Labels
+from rules.labels import Labels, in_braces
 from rules.model import Group
 from rules.promql import Dialect, Query
 from rules.store import LOOKBACK, SampleStore
 from rules.templates import Context
 from rules.unittests.notation import expand
-from rules.unittests.outcome import Failure, Outcome, write_labels, write_value
+from rules.unittests.outcome import Failure, Outcome, write_value
 from rules.unittests.reading import read_suite
 from rules.unittests.suite import AlertCase, ExprCase, Scenario, Suite
 
@@ -167,8 +167,8 @@ def _order(sample: Sample) -> tuple[tuple[tuple[str, str], ...], float]:
 
 
 def _sample_text(sample: Sample) -> str:
-    return f"{write_labels(sample[0])} {write_value(sample[1])}"
+    return f"{in_braces(sample[0])} {write_value(sample[1])}"
 
 
 def _alert_text(alert: AlertTexts) -> str:
-    return f"Labels:{write_labels(alert[0])}\nAnnotations:{write_labels(alert[1])}"
+    return f"Labels:{in_braces(alert[0])}\nAnnotations:{in_braces(alert[1])}"

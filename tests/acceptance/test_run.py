@@ -117,6 +117,10 @@ def test_what_needs_a_restart_is_said(daemon: Daemon) -> None:
     status, text = daemon.reload()
     assert status == 500
     assert "listen cannot change while the daemon runs" in text
+    daemon.config.write_text(daemon.text.replace("{interval: 1s}", "{interval: 1s, promql_compat: 2}"))
+    status, text = daemon.reload()
+    assert status == 500
+    assert "rules.promql_compat cannot change while the daemon runs" in text
 
 
 def test_a_second_daemon_on_the_same_data_is_refused(daemon: Daemon) -> None:

@@ -153,7 +153,7 @@ def test_it_is_long_when_most_lines_are_outdated(path: Path) -> None:
         b"{}",
         b'{"at":"soon"}',
         b'{"at":1,"rule":"rule"}',
-        b'{"at":1,"rule":"rule","labels":5}',
+        b'{"at":1,"rule":"rule","ended":5}',
         b'{"at":1,"rule":"rule","labels":{"a":"b"},"alert":{}}',
         b'{"at":1,"rule":"rule","labels":{"a":"b"},"alert":{"labels":{},"sample":{},"value":"x","state":"firing"}}',
         b'{"at":1,"rule":"rule","labels":{"a":"b"},"alert":{"labels":{},"sample":{},"value":"1","state":"odd"}}',
@@ -168,6 +168,13 @@ def test_garbage_costs_its_own_line_only(path: Path, garbage: bytes) -> None:
     FileJournal(path).append([change("b")], 20.0)
     assert known(FileJournal(path)) == model([change("a"), change("b")])
     assert FileJournal(path).load().at == 20.0
+    assert garbage in path.with_suffix(".unreadable").read_bytes()  # for a person to look at
+
+
+def test_of_a_journal_that_is_well_no_copy_is_kept(path: Path) -> None:
+    FileJournal(path).append([change("a")], 10.0)
+    assert known(FileJournal(path)) == model([change("a")])
+    assert not path.with_suffix(".unreadable").exists()
 
 
 def test_a_torn_line_does_not_swallow_the_next(path: Path) -> None:

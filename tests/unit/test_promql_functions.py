@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules import QueryError, SampleStore
+from rules import QueryError, SampleStore, strconv
 from rules.labels import EMPTY, Labels
-from rules.promql import labelling, maths, notices
+from rules.promql import labelling, maths
 from rules.promql.dates import DATES
 from rules.promql.evaluation import Dialect, Evaluation, Moment
 from rules.promql.vector import Floats, Series, Vector
@@ -335,9 +335,9 @@ def test_absence_over_time(values: list[list[float]], present: list[list[bool]] 
     ],
 )
 def test_numbers_are_printed_as_go_does(number: float, general: str, positional: str) -> None:
-    assert notices.general(number) == general
-    assert notices.positional(number) == positional
+    assert strconv.general(number) == general
+    assert strconv.positional(number) == positional
 
 
 def test_texts_are_quoted_as_go_does() -> None:
-    assert notices.quoted('a"\\\n\x01é\u200b\U000e0001') == '"a\\"\\\\\\n\\x01é\\u200b\\U000e0001"'
+    assert strconv.quote('a"\\\n\x01é\u200b\U000e0001') == '"a\\"\\\\\\n\\x01é\\u200b\\U000e0001"'

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rules.labels import Labels
+from rules.strconv import format_float, general, quote
 from rules.templates import Template
-from rules.templates.formats import format_float, general, quote
 
 LABELS = Labels({"__name__": "mm", "job": "pg"})
 

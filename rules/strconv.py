@@ -1,8 +1,9 @@
-"""Numbers and quoted strings as Go's strconv writes them."""
+"""Numbers and quoted strings as Go's strconv and fmt write them, and with them Prometheus."""
 
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\"}
@@ -22,6 +23,19 @@ def general(number: float) -> str:
     digits = digits.rstrip("0")
     point = "." if len(digits) > 1 else ""
     return f"{'-' if number < 0 else ''}{digits[0]}{point}{digits[1:]}e{power:+03d}"
+
+
+def positional(number: float) -> str:
+    """The fewest digits that identify the number, without exponent: FormatFloat(number, 'f', -1, 64)."""
+    return f"{Decimal(repr(number)).normalize():f}" if math.isfinite(number) else special(number)
+
+
+def exponential(number: float) -> str:
+    """The fewest digits that identify the number, with exponent: FormatFloat(number, 'e', -1, 64)."""
+    if not math.isfinite(number):
+        return special(number)
+    digits = len(Decimal(repr(number)).normalize().as_tuple().digits)
+    return f"{number:.{digits - 1}e}"
 
 
 def special(number: float) -> str:
