@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check docs lock clean
+.PHONY: demo test check chaos docs lock clean
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Custode needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -26,6 +26,10 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# kills a worker at every boundary of every action (make test does it at some), then two daemons at random for a minute
+chaos: $(VENV)/.installed
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 bench-%: $(VENV)/.installed
 	$(BIN)/python -m tests.bench.$* $(ARGS)

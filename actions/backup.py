@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar
 
 import asyncpg
 import structlog
 from pydantic import Field
 
-from actions._action import Action, Figures, Job, Plan, Step, Verdict
+from actions._action import Action, Figures, Job, Plan, Step, Target, Verdict
+from actions._backup_objects import attempt_of, delete_attempt, delete_run, sweep
 from fleet.backups import (
     DatabaseDump,
     Manifest,
     backup_id,
-    backup_prefix,
     dump_key,
+    manifest_key,
     read_manifest,
     read_manifests,
     write_manifest,
@@ -28,15 +30,17 @@ from fleet.backups.facts import databases_of, read_facts, table_bytes
 from fleet.backups.libpq import client_environment
 from fleet.backups.scrub import scrub
 from fleet.client_tools import Tool, find_tool
-from fleet.errors import ActionError, CustodeError
+from fleet.errors import ActionError, ConnectError, CustodeError
 from fleet.policy import Risk, Strict
 from fleet.stores import Store
 
 log = structlog.get_logger()
 
 _GROWTH = 1.2  # a backup may be this much larger than the one before
+_DUMP_TIMEOUT = timedelta(hours=12)
 _PLAIN_RATIO = 2.0  # vectors are twice as long as text than as stored
-_TROUBLE = (CustodeError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_SERVER_TROUBLE = (ConnectError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_TROUBLE = (CustodeError, *_SERVER_TROUBLE)
 
 
 class Parameters(Strict):
@@ -52,10 +56,20 @@ class _Sizes:
     stored: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """When the dumps of this attempt began, in unix seconds, what the backup is called after it, where it goes."""
+
+    at: float
+    id: str
+    store: Store
+
+
 class Backup(Action[Parameters]):
     """pg_dump in its custom format, compressed on the way into the store.
 
-    The manifest is written last, so that an object without one is an unfinished backup, never a success.
+    The manifest is written last, so that an object without one is an unfinished backup, never a success. A run that
+    is continued dumps anew, under keys of its own: the backup is called after the moment when its dumps began.
     """
 
     name = "backup"
@@ -65,6 +79,10 @@ class Backup(Action[Parameters]):
 
     def parameters(self) -> type[Parameters]:
         return Parameters
+
+    def target(self, parameters: Parameters) -> Target:
+        databases = None if parameters.databases is None else frozenset(parameters.databases)
+        return Target(databases=databases, store=parameters.store)
 
     async def plan(self, job: Job, parameters: Parameters) -> Plan:
         store_name, store = _store(job, parameters)
@@ -78,44 +96,56 @@ class Backup(Action[Parameters]):
                 f"the store {store_name!r} has {free / 1e6:.1f} MB free, the backup may need {sizes.stored / 1e6:.1f}",
                 hint="free some space, or shorten the retention",
             )
-        figures: dict[str, float | str] = {"databases": len(databases), "expected_bytes": sizes.stored}
-        if free is not None:
-            figures["free_bytes"] = free
-        return Plan(f"pg_dump of {', '.join(databases)} into the store {store_name!r}", ("dump", "record"), figures)
+        return Plan(
+            f"pg_dump of {', '.join(databases)} into the store {store_name!r}",
+            ("dump", "record"),
+            await _figures(job, store),
+            tuple({"datname": name, "store": store_name} for name in databases),
+            tuple(f"pg_dump --format=custom {name}" for name in databases),
+            f"one more backup, of {sizes.stored / 1e6:.1f} MB at most; a snapshot is held while it is dumped",
+        )
 
-    def steps(self, job: Job, parameters: Parameters) -> Sequence[Step]:
+    def steps(self, job: Job, parameters: Parameters, plan: Plan) -> Sequence[Step]:
         async def dump() -> Figures:
-            return await _dump(job, parameters)
+            return await _dump(job, parameters, [one["datname"] for one in plan.objects])
 
         async def record() -> Figures:
             return await _record(job, parameters)
 
-        return Step("dump", dump), Step("record", record)
+        return Step("dump", dump, timeout=_DUMP_TIMEOUT), Step("record", record)
 
-    async def verify(self, job: Job, parameters: Parameters) -> Verdict:
+    async def verify(self, job: Job, parameters: Parameters, _plan: Plan) -> Verdict:
         _, store = _store(job, parameters)
+        if "manifest" not in job.data:
+            return Verdict(False, "no dump was finished", await _figures(job, store))
         try:
-            manifest = await read_manifest(store, job.environment.name, _id(job))
+            manifest = await read_manifest(store, job.environment.name, job.data["manifest"]["id"])
             tool = await find_tool("pg_restore", job.client_tools)
             damage = [problem for dump in manifest.databases for problem in await find_damage(store, dump, tool)]
         except (*_TROUBLE, ValueError) as error:
             return Verdict(False, f"the backup could not be verified: {error}")
         if not manifest.succeeded:
-            return Verdict(False, manifest.error or "the backup is on record as failed")
+            return Verdict(False, manifest.error or "the backup is on record as failed", await _figures(job, store))
         if damage:
             # it is on record as a success, and must not count as one
             await write_manifest(store, manifest.model_copy(update={"succeeded": False, "error": damage[0]}))
-            return Verdict(False, "; ".join(damage))
+            return Verdict(False, "; ".join(damage), await _figures(job, store))
         tables = sum(len(dump.tables) for dump in manifest.databases)
         return Verdict(
             True,
             f"{manifest.id} was read back: checksums agree, pg_restore lists its {tables} tables",
-            {"bytes": manifest.size_bytes, "tables": tables, "backup_seconds": manifest.seconds},
+            {
+                **await _figures(job, store),
+                "bytes": manifest.size_bytes,
+                "tables": tables,
+                "backup_seconds": manifest.seconds,
+            },
         )
 
-
-def _id(job: Job) -> str:
-    return backup_id(job.started_at, job.run_id)
+    async def undo(self, job: Job, parameters: Parameters, _plan: Plan) -> None:
+        """Remove all that the run stored, also what is complete; that it failed stays on record."""
+        _, store = _store(job, parameters)
+        await delete_run(store, job)
 
 
 def _store(job: Job, parameters: Parameters) -> tuple[str, Store]:
@@ -170,32 +200,45 @@ async def _expect(job: Job, store: Store, databases: Sequence[str]) -> _Sizes:
     return _Sizes(plain, stored)
 
 
-async def _dump(job: Job, parameters: Parameters) -> Figures:
+async def _figures(job: Job, store: Store) -> Figures:
+    """The good backups in the store; the room left in it, where it can tell."""
+    good = [manifest for manifest in await read_manifests(store, job.environment.name) if manifest.succeeded]
+    figures: dict[str, float | str] = {
+        "backups": len(good),
+        "newest_backup": max((manifest.id for manifest in good), default="none"),
+    }
+    free = await store.free_bytes()
+    return figures if free is None else figures | {"free_bytes": free}
+
+
+async def _dump(job: Job, parameters: Parameters, databases: Sequence[str]) -> Figures:
     _, store = _store(job, parameters)
+    await sweep(store, job)
+    at = job.now()
+    begun = _Begun(at, backup_id(at, job.run_id), store)
     try:
-        manifest = await _dump_all(job, parameters, store)
+        manifest = await _dump_all(job, databases, begun)
     except asyncio.CancelledError:
         await _discard(job, store)
         raise
     except _TROUBLE as error:
-        raise await _failed(job, store, error) from error
+        raise await _failed(job, error, begun) from error
     job.data["manifest"] = manifest.model_dump(mode="json")
     return {"bytes": manifest.size_bytes, "plain_bytes": sum(dump.plain_bytes for dump in manifest.databases)}
 
 
-async def _dump_all(job: Job, parameters: Parameters, store: Store) -> Manifest:
+async def _dump_all(job: Job, databases: Sequence[str], begun: _Begun) -> Manifest:
     tool = await find_tool("pg_dump", job.client_tools)
     version = await _server_version(job, tool)
-    databases = await _databases(job, parameters)
-    total = sum((await _expect(job, store, databases)).plain.values())
+    total = sum((await _expect(job, begun.store, databases)).plain.values())
     dumps: list[DatabaseDump] = []
     for name in databases:
         tell = _teller(job, name, done=sum(dump.plain_bytes for dump in dumps), total=total)
-        dumps.append(await _dump_one(job, store, tool, name, tell))
+        dumps.append(await _dump_one(job, tool, name, begun, tell))
     return Manifest(
-        id=_id(job),
+        id=begun.id,
         environment=job.environment.name,
-        started_at=job.started_at,
+        started_at=begun.at,
         finished_at=job.now(),
         succeeded=True,
         server_version=version,
@@ -212,8 +255,8 @@ def _teller(job: Job, name: str, *, done: float, total: float) -> Tell:
     return tell
 
 
-async def _dump_one(job: Job, store: Store, tool: Tool, name: str, tell: Tell) -> DatabaseDump:
-    key = dump_key(job.environment.name, _id(job), name)
+async def _dump_one(job: Job, tool: Tool, name: str, begun: _Begun, tell: Tell) -> DatabaseDump:
+    key = dump_key(job.environment.name, f"{begun.id}/{attempt_of(job)}", name)
     async with AsyncExitStack() as held:
         # what the manifest says of the tables and what pg_dump sees are one snapshot; once pg_dump has it, we let go
         connection = await held.enter_async_context(job.connections.acquire(name))
@@ -221,9 +264,10 @@ async def _dump_one(job: Job, store: Store, tool: Tool, name: str, tell: Tell) -
         await connection.execute("set local idle_in_transaction_session_timeout = 0")
         snapshot = await connection.fetchval("select pg_export_snapshot()")
         facts = await read_facts(connection, job.environment)
-        variables = await client_environment(job.environment, job.secrets, name)
+        label = f"custode/{job.run_id}/{job.attempt}"
+        variables = await client_environment(job.environment, job.secrets, name, application_name=label)
         archive = Archive(tool, variables, snapshot, progress=tell)
-        await archive.store(store, key, on_first=held.aclose)
+        await archive.store(begun.store, key, on_first=held.aclose)
     return DatabaseDump(
         name=name,
         key=key,
@@ -239,36 +283,65 @@ async def _dump_one(job: Job, store: Store, tool: Tool, name: str, tell: Tell) -
 async def _record(job: Job, parameters: Parameters) -> Figures:
     _, store = _store(job, parameters)
     manifest = Manifest.model_validate(job.data["manifest"])
-    await write_manifest(store, manifest)
+    if not await _is_recorded(store, manifest):
+        await write_manifest(store, manifest)
+    if manifest.id != _failure_id(job):
+        await store.delete(manifest_key(manifest.environment, _failure_id(job)))  # of an earlier try
     return {"bytes": manifest.size_bytes, "seconds": manifest.seconds}
 
 
-async def _discard(job: Job, store: Store) -> None:
-    """Remove what this run stored: of several databases the first may be complete."""
+async def _is_recorded(store: Store, manifest: Manifest) -> bool:
+    """An attempt that was killed after it wrote the manifest wrote this very one."""
+    if await store.stat(manifest_key(manifest.environment, manifest.id)) is None:
+        return False
     try:
-        for stat in await store.list(backup_prefix(job.environment.name, _id(job))):
-            await store.delete(stat.key)
+        return await read_manifest(store, manifest.environment, manifest.id) == manifest
+    except ValueError:
+        return False
+
+
+async def _discard(job: Job, store: Store) -> None:
+    """Remove what this attempt stored: of several databases the first may be complete."""
+    try:
+        await delete_attempt(store, job)
     except CustodeError as error:
-        log.warning("backup_left_over", environment=job.environment.name, backup=_id(job), error=error.message)
+        log.warning("backup_left_over", environment=job.environment.name, run=job.run_id, error=error.message)
 
 
-async def _failed(job: Job, store: Store, error: Exception) -> ActionError:
-    """Put the failure on record, as far as the store lets us, and return it as an error to raise."""
+async def _failed(job: Job, error: Exception, begun: _Begun) -> ActionError:
+    """Put the failure on record, once a run, as far as the store lets us, and return it as an error to raise."""
     said = scrub(str(error) or type(error).__name__, await _passwords(job))
-    await _discard(job, store)
+    await _discard(job, begun.store)
     manifest = Manifest(
-        id=_id(job),
+        id=_failure_id(job),
         environment=job.environment.name,
-        started_at=job.started_at,
+        started_at=begun.at,
         finished_at=job.now(),
         succeeded=False,
         error=said,
     )
     try:
-        await write_manifest(store, manifest)
+        if await _is_ours(job):
+            await write_manifest(begun.store, manifest)
     except CustodeError as second:
         log.warning("backup_failure_not_recorded", environment=job.environment.name, error=second.message)
     return ActionError(f"the backup failed: {said}", hint=getattr(error, "hint", None))
+
+
+def _failure_id(job: Job) -> str:
+    """What the record of a failure is called: the same in all tries of a run."""
+    return backup_id(job.started_at, job.run_id)
+
+
+async def _is_ours(job: Job) -> bool:
+    """Whether nobody has taken the run over meanwhile: a run that goes on has not failed. Unknown counts as yes."""
+    try:
+        async with job.changes.acquire():
+            return True
+    except _SERVER_TROUBLE:
+        return True
+    except CustodeError:
+        return False
 
 
 async def _passwords(job: Job) -> list[str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
@@ -15,32 +14,36 @@ import structlog
 import collectors
 from collectors import Collector
 from daemon import clock
-from daemon.actions import ActionEvent, Ledger, Pipeline
-from daemon.alerting import Alerting, FileJournal, RuleThread
+from daemon.acting import Acting
+from daemon.actions import ActionEvent
+from daemon.alerting import Alerting, FileJournal, RuleThread, compared_metrics
 from daemon.config import Settings, load
-from daemon.dispatch import Dispatcher
+from daemon.data_dir import take_data_dir
 from daemon.exposition import Page
 from daemon.notify import Fanout, action_message, alert_message
-from daemon.parts import load_groups, make_actions, make_dialect, make_notifiers, make_sample_store, make_stores
+from daemon.parts import load_groups, make_dialect, make_notifiers, make_sample_store, make_stores
 from daemon.queries import Queries
 from daemon.scrape import Batch, Scraper
 from daemon.status import Board
 from daemon.telemetry import Telemetry
 from daemon.web import Register, WebServer
+from daemon.web.actions import action_routes
+from daemon.web.identity import Identity
 from daemon.web.prometheus import prometheus_routes
 from daemon.web.status import status_routes
 from daemon.world import DaemonWorld
 from fleet.errors import CustodeError, DaemonError
 from fleet.plugins import load_plugins
 from fleet.secrets import Secrets
-from rules import Transition
+from fleet.stores import Store
+from rules import Lasting, Transition
 
 log = structlog.get_logger()
 
-DISPATCH_SECONDS = 5.0
 # the default of 700 objects is reached many times in one evaluation of many alerts, none of which are garbage
 GARBAGE_THRESHOLDS = (50_000, 20, 100)
 DRAIN_SECONDS = 5.0
+_SAME_SCHEMA = "custode_policy_same_schema"  # which of the others are compared with the reference
 
 
 class Custode:
@@ -53,8 +56,7 @@ class Custode:
         self._secrets = Secrets(clock.monotonic)
         self._stores = make_stores(settings)
         self._fanout: Fanout | None = None
-        self._dispatcher: Dispatcher | None = None
-        self._news = asyncio.Event()  # an alert has changed
+        self._acting: Acting | None = None  # nobody acts as long as it is only looked
         plugins = load_plugins(collectors, Collector)
         self._rule_thread = RuleThread()
         self._sample_store = make_sample_store(settings)
@@ -67,6 +69,7 @@ class Custode:
             own=self.telemetry.samples,
             dialect=make_dialect(settings),
             external_url=lambda: self._address,
+            mirror=self._note,
             metrics={
                 name: frozenset(metric.name for family in kind.families for metric in family.metrics)
                 for name, kind in plugins.items()
@@ -90,7 +93,8 @@ class Custode:
             emit=self._on_action,
             now=clock.now,
         )
-        self._reloading = asyncio.Lock()
+        self._reloading, self._holding = asyncio.Lock(), asyncio.Lock()
+        self._compared: frozenset[str] = frozenset()
 
     async def run(self, announce: Callable[[str], None]) -> None:
         """Guard the fleet until SIGINT or SIGTERM; `announce` is told the address once it is served.
@@ -128,7 +132,8 @@ class Custode:
 
     async def board(self, *, patient: bool = True) -> Board:
         """The status table. Not `patient`, what would break a promise if it lasted counts as broken."""
-        tiers = {name: environment.tier.value for name, environment in self.settings.environments.items()}
+        ours = self._environments()
+        tiers = {name: each.tier.value for name, each in self.settings.environments.items() if name in ours}
         return await self._alerting.board(tiers, patient=patient)
 
     async def reload(self) -> None:
@@ -149,84 +154,127 @@ class Custode:
 
     async def _apply(self, settings: Settings) -> None:
         groups, stores = load_groups(settings), make_stores(settings)
-        await self._scraper.apply(settings.environments, settings.collectors, stores)
+        await self._watch(settings, stores)
         for gone in self.settings.environments.keys() - settings.environments.keys():
             await self._alerting.forget(gone)
         intervals = {name: options.interval.total_seconds() for name, options in settings.collectors.items()}
         await self._alerting.reload(groups, intervals)
+        self._compared = compared_metrics(groups)
         self._world.apply(settings, stores)
-        self.settings = settings
+        self._stores, self.settings = stores, settings
+        if self._acting is not None:
+            await self._acting.apply(settings)
+
+    async def _watch(self, settings: Settings, stores: Mapping[str, Store]) -> None:
+        """Scrape what is configured and ours."""
+        ours = self._environments(settings)
+        environments = {name: each for name, each in settings.environments.items() if name in ours}
+        async with self._holding:
+            await self._scraper.apply(environments, settings.collectors, stores)
+
+    def _environments(self, settings: Settings | None = None) -> Collection[str]:
+        """Those that are ours to look after."""
+        configured = (settings or self.settings).environments
+        return configured if self._acting is None else self._acting.environments & configured.keys()
+
+    async def _hold(self, _environments: Collection[str]) -> None:
+        await self._watch(self.settings, self._stores)
+
+    def _not_ready(self) -> str | None:
+        """A daemon that has nothing to look after, because others do, is ready to."""
+        idle = self._acting is not None and self._acting.idle
+        return None if idle else self._scraper.not_ready()
+
+    def _compared_with(self, environment: str) -> Collection[str]:
+        known = self.settings.environments.get(environment)
+        return self._compared if known is not None and known.schema_reference else (_SAME_SCHEMA,)
 
     async def _start(self, group: asyncio.TaskGroup, parts: AsyncExitStack) -> str:
         """Start everything in the order of need; `parts` stops it in the reverse order."""
         parts.callback(self._rule_thread.close)
-        ledger = await asyncio.to_thread(_open_data_dir, self.settings.data_dir)
-        parts.callback(ledger.close)
+        parts.callback(await asyncio.to_thread(take_data_dir, self.settings.data_dir))
+        self._acting = acting = self._make_acting()
+        parts.push_async_callback(acting.state.close)
+        await acting.state.open()
+
+        def own(name: str, work: Coroutine[Any, Any, None]) -> None:
+            _owned(group, parts, name, work)
+
+        own("state database", acting.state.serve())
         self._fanout = Fanout(make_notifiers(self.settings))
-        _owned(group, parts, "notify", self._fanout.run())
+        own("notify", self._fanout.run())
         parts.push_async_callback(self._fanout.drain, DRAIN_SECONDS)
         parts.push_async_callback(self._world.close)
-        actions = make_actions()
-        pipeline = Pipeline(
-            self._world,
-            actions,
-            ledger,
-            data_dir=self.settings.data_dir,
-            counter=self.telemetry.actions,
-            now=clock.now,
-        )
-        server = WebServer(
-            self.page,
-            not_ready=self._scraper.not_ready,
-            reload=self.reload,
-            register=[status_routes(self.board), self._prometheus_api()],
-            links={"Status": "/api/v1/status"},
-        )
-        await server.start(self.settings.listen.host, self.settings.listen.port)
+        server = self._make_server(acting)
+        await server.start(self.settings.listen.host, self.settings.listen.port, control=self.settings.data_dir)
         self._address = server.address
         parts.push_async_callback(server.stop)
-        await pipeline.recover()
         self._scraper.start(group)
         parts.push_async_callback(self._scraper.stop)
         # before anything is judged, and after the rules are known: alerts belong to rules
         await self._alerting.reload(load_groups(self.settings), {})
         await self._alerting.restore()
+        await acting.start(server.address, parts)
         await self._apply(self.settings)
         self._note_reload()
-        _owned(group, parts, "rules", self._alerting.run(self._scraper.not_ready))
-        _owned(group, parts, "actions", pipeline.serve())
-        self._dispatcher = Dispatcher(pipeline.submit, actions)
-        _owned(group, parts, "dispatch", self._dispatch())
-        _owned(group, parts, "event loop", self.telemetry.watch_event_loop(clock.monotonic))
+        own("rules", self._alerting.run(self._not_ready))
+        acting.serve(own)
+        own("event loop", self.telemetry.watch_event_loop(clock.monotonic))
         # what is made at the start lives to the end: a full collection that walks it stops the loop for long
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         return server.address
 
+    def _make_acting(self) -> Acting:
+        acting = Acting(
+            self.settings,
+            secrets=self._secrets,
+            world=self._world,
+            alerting=self._alerting,
+            compared=self._compared_with,
+            hold=self._hold,
+        )
+        self.telemetry.actions.attach(acting, acting.actions)
+        return acting
+
+    def _make_server(self, acting: Acting) -> WebServer:
+        identity = Identity(acting.operators, self._secrets)
+        return WebServer(
+            self.page,
+            not_ready=self._not_ready,
+            reload=self.reload,
+            register=[
+                status_routes(self.board),
+                self._prometheus_api(),
+                action_routes(acting.people, identity, now=clock.now),
+            ],
+            links={"Status": "/api/v1/status", "Actions": "/api/v1/actions"},
+        )
+
     def _prometheus_api(self) -> Register:
         queries = Queries(self._sample_store, self._rule_thread, now=clock.now, dialect=make_dialect(self.settings))
         return prometheus_routes(queries, self._alerting, metadata=self._scraper.metrics)
 
-    async def _dispatch(self) -> None:
-        """Ask again for what is still firing; what begins to fire is asked for at once."""
-        while self._dispatcher is not None:
-            self._news.clear()
-            self._dispatcher.consider(self._alerting.firing(), clock.now())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), DISPATCH_SECONDS)
-
     def _on_batch(self, batch: Batch) -> None:
         # what has not been looked at yet is not absent
-        self._alerting.land(batch, judge=self._scraper.not_ready() is None)
+        self._alerting.land(batch, judge=self._not_ready() is None)
+        if self._acting is not None:
+            self._acting.land(batch)
+
+    def _note(self, changes: Sequence[Lasting], at: float) -> None:
+        if self._acting is not None:
+            self._acting.note(changes, at)
 
     def _publish(self, transition: Transition) -> None:
         message = alert_message(transition)
         if message is not None and self._fanout is not None:
             self._fanout.post(message)
-        self._news.set()
+        if self._acting is not None:
+            self._acting.wake()
 
     def _on_action(self, event: ActionEvent) -> None:
+        self.telemetry.actions.count(event)
         if self._fanout is not None:
             self._fanout.post(action_message(event))
 
@@ -268,19 +316,11 @@ def _owned(group: asyncio.TaskGroup, parts: AsyncExitStack, name: str, work: Cor
 
 
 def _refuse_what_needs_a_restart(old: Settings, new: Settings) -> None:
-    changed = [key for key in ("data_dir", "listen", "notifiers", "log") if getattr(old, key) != getattr(new, key)]
+    changed = [
+        key for key in ("data_dir", "state", "listen", "notifiers", "log") if getattr(old, key) != getattr(new, key)
+    ]
     # what the sample store and the queries of the API are made with
     fixed = ("promql_compat", "experimental_functions", "history", "sample_limit")
     changed += [f"rules.{key}" for key in fixed if getattr(old.rules, key) != getattr(new.rules, key)]
     if changed:
         raise DaemonError(f"{', '.join(changed)} cannot change while the daemon runs", hint="restart it")
-
-
-def _open_data_dir(path: Path) -> Ledger:
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise DaemonError(
-            f"the data directory {path} cannot be made: {error.strerror}", hint="set data_dir, or CUSTODE_DATA_DIR"
-        ) from error
-    return Ledger.open(path / "ledger.jsonl")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from daemon.actions import Request
+import structlog
+
+from actions import Action
+from daemon.actions import Request, Source
+from fleet.errors import CustodeError, StateAwayError
 from rules import AlertView, Labels
 
+log = structlog.get_logger()
+
 FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0  # seconds between two askings for the same alert
+AWAY_WAIT = 5.0  # seconds until the state database is asked again
 ACTION_LABEL = "action"
 
 
@@ -16,7 +24,8 @@ ACTION_LABEL = "action"
 class _Asked:
     active_at: float
     again_at: float
-    wait: float
+    wait: float = FIRST_WAIT
+    refused_away: bool = False
 
 
 class Dispatcher:
@@ -26,37 +35,54 @@ class Dispatcher:
     alert and of when it began, keeps a finished action from being repeated.
     """
 
-    def __init__(self, submit: Callable[[Request], None], known_actions: Iterable[str]) -> None:
+    def __init__(self, submit: Callable[[Request], Awaitable[object]], actions: Mapping[str, Action[Any]]) -> None:
         self._submit = submit
-        self._known = frozenset(known_actions)
+        self._actions = actions
         self._asked: dict[Labels, _Asked] = {}
 
-    def consider(self, firing: Iterable[AlertView], now: float) -> None:
-        """Ask for what the firing alerts want and was not asked for yet, or not for a while (`now` in unix seconds)."""
-        wishes = {alert.labels: alert for alert in firing if alert.labels.value(ACTION_LABEL) in self._known}
+    async def consider(self, firing: Iterable[AlertView], now: float, away: str | None = None) -> None:
+        """Ask for what the firing alerts want and was not asked for yet, or not for a while (`now` in unix seconds).
+
+        `away` says why nothing can be asked for; then each is tried once, so that the refusal is on record.
+        """
+        wishes = {alert.labels: alert for alert in firing if alert.labels.value(ACTION_LABEL) in self._actions}
         for gone in self._asked.keys() - wishes.keys():
             del self._asked[gone]
         for labels, alert in wishes.items():
             asked = self._asked.get(labels)
             if asked is None or asked.active_at != alert.active_at:
-                self._asked[labels] = _Asked(alert.active_at, now + FIRST_WAIT, FIRST_WAIT)
-                self._submit(request_for(alert, now))
-            elif now >= asked.again_at:
-                asked.wait = min(asked.wait * 2, LONGEST_WAIT)
-                asked.again_at = now + asked.wait
-                self._submit(request_for(alert, now))
+                asked = self._asked[labels] = _Asked(alert.active_at, now)
+            if now >= asked.again_at and not (away and asked.refused_away):
+                await self._ask(asked, alert, now)
+
+    async def _ask(self, asked: _Asked, alert: AlertView, now: float) -> None:
+        asked.again_at, asked.wait = now + asked.wait, min(asked.wait * 2, LONGEST_WAIT)
+        request = request_for(alert, now, self._actions)
+        try:
+            await self._submit(request)
+        except StateAwayError as error:
+            asked.again_at, asked.wait, asked.refused_away = now + AWAY_WAIT, FIRST_WAIT, True
+            log.warning("action_refused", action=request.action, environment=request.environment, error=error.message)
+        except CustodeError as error:
+            log.warning("action_refused", action=request.action, environment=request.environment, error=error.message)
+        else:
+            asked.refused_away = False
 
 
-def request_for(alert: AlertView, now: float) -> Request:
+def request_for(alert: AlertView, now: float, actions: Mapping[str, Action[Any]]) -> Request:
     """The request that an alert makes; the same alert, begun at the same time, always has the same key."""
     labels = dict(alert.labels)
     identity = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+    action = labels[ACTION_LABEL]
+    known = actions[action].parameters().model_fields
     return Request(
         environment=labels.get("environment", ""),
-        action=labels[ACTION_LABEL],
+        action=action,
         key=f"alert:{identity}@{alert.active_at:.3f}",
         requested_by=f"alert {alert.name}",
         at=now,
+        source=Source.ALERT,
         reason=alert.annotations.get("summary", alert.name),
+        parameters={name: value for name, value in labels.items() if name in known},
         alert=labels,
     )

@@ -12,14 +12,18 @@ from daemon.config import LogSettings
 
 def configure_logs(settings: LogSettings) -> None:
     """Set the format and the level for everything that is logged from now on."""
-    for_people = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    # never with the values of variables: they may hold secrets, and showing them may take seconds
+    for_people = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
     ]
     if settings.format == "json":
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        shared += [structlog.processors.ExceptionRenderer(traces), structlog.processors.JSONRenderer()]
     else:
         shared.append(for_people)
     structlog.configure(

@@ -147,15 +147,15 @@ def _severity(labels: Mapping[str, str]) -> Severity:
 
 def action_message(event: ActionEvent) -> Message:
     """A message about a step in the life of an action."""
-    request = event.request
+    run = event.run
     return Message(
-        id=f"action:{event.run_id}:{event.number}:{event.kind.value}",
+        id=f"action:{event.id}",
         kind="action",
-        severity=_RESULTS.get(event.result, Severity.INFO),
-        title=f"{request.action} {event.title}",
+        severity=_severity_of(event),
+        title=f"{run.action} {event.title}",
         at=event.at,
-        environment=request.environment,
-        text="" if event.kind is Happened.STEP else event.text,
+        environment=run.environment,
+        text=_text(event),
         fields={name: _figure(value) for name, value in event.figures.items()},
     )
 
@@ -164,8 +164,27 @@ _RESULTS: Mapping[Result | None, Severity] = {
     Result.FIXED: Severity.GOOD,
     Result.NOT_FIXED: Severity.WARNING,
     Result.FAILED: Severity.CRITICAL,
-    Result.INTERRUPTED: Severity.WARNING,
 }
+
+
+def _severity_of(event: ActionEvent) -> Severity:
+    match event.kind:
+        case Happened.ESCALATED:
+            return Severity.CRITICAL
+        case Happened.ASKED:
+            return Severity.WARNING
+        case _:
+            return _RESULTS.get(event.result, Severity.INFO)
+
+
+def _text(event: ActionEvent) -> str:
+    match event.kind:
+        case Happened.STEP:
+            return ""
+        case Happened.ASKED:
+            return f"{event.text}\ncustode actions approve {event.run.id}, or reject"
+        case _:
+            return event.text
 
 
 def _figure(value: float | str) -> str:

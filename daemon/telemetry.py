@@ -12,6 +12,7 @@ from importlib.metadata import version
 import prometheus_client as prometheus
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
 
+from daemon.actions.metrics import ActionMetrics
 from daemon.alerting import RuleMetrics
 from rules import Labels
 
@@ -31,9 +32,8 @@ class Telemetry:
         build.info({"version": version("custode")})
         self.rules = RuleMetrics()
         registry.register(self.rules)
-        self.actions = prometheus.Counter(
-            "custode_actions_total", "Finished actions by outcome.", ["action", "outcome"], registry=registry
-        )
+        self.actions = ActionMetrics()
+        registry.register(self.actions)
         self.config_last_reload_successful = prometheus.Gauge(
             "custode_config_last_reload_successful",
             "Whether the last reload was taken over (1) or not (0).",

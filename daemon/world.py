@@ -1,18 +1,28 @@
-"""What actions are given of the daemon around them."""
+"""What the engine is given of the daemon around it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
-from actions import Job
-from actions._action import Progress
-from daemon.actions import ActionEvent
+from actions import Job, Progress
+from daemon.actions import ActionEvent, Run
+from daemon.actions.means import Disk, MayChange
+from daemon.actions.takeover import application_name
 from daemon.alerting import Alerting
 from daemon.config import Settings
 from daemon.scrape import Scraper
 from fleet.connections import Connections
+from fleet.environment import Environment
 from fleet.secrets import Secrets
 from fleet.stores import Store
+from rules import QueryError
+
+CHANGE_SECONDS = 3600.0  # a statement that changes something may take as long as a step
+_FULLEST = (
+    "bottomk by (environment) (1, custode_disk_available_bytes / custode_disk_size_bytes)"
+    " * 0 + on (environment, mountpoint, source) custode_disk_{0}_bytes"
+)
 
 
 class DaemonWorld:
@@ -39,32 +49,43 @@ class DaemonWorld:
         self._connections: dict[str, Connections] = {}
 
     def apply(self, settings: Settings, stores: Mapping[str, Store]) -> None:
-        """Use another configuration for the runs to come."""
+        """Use another configuration for the turns to come."""
         self._settings, self._stores = settings, stores
 
     async def close(self) -> None:
-        """Close the connections of runs that have ended."""
+        """Close the connections of turns that have ended."""
         for connections in self._connections.values():
             await connections.close()
 
-    def job(self, environment: str, run_id: str, started_at: float, progress: Progress) -> Job | None:
-        known = self._settings.environments.get(environment)
-        if known is None:
-            return None
-        connections = self._connections.get(environment)
-        if connections is None or connections.environment != known:
+    def environment(self, name: str) -> Environment | None:
+        return self._settings.environments.get(name)
+
+    def job(self, run: Run, environment: Environment, progress: Progress, may_change: MayChange) -> Job:
+        connections = self._connections.get(environment.name)
+        if connections is None or connections.environment != environment:
             # not the collectors': an action must not wait for them, nor they for it
-            connections = self._connections[environment] = Connections(known, self._secrets)
+            connections = self._connections[environment.name] = Connections(environment, self._secrets)
+        changes = Connections(
+            environment,
+            self._secrets,
+            statement_seconds=CHANGE_SECONDS,
+            read_only=False,
+            application_name=application_name(run.id, run.attempt),
+            check=may_change,
+        )
         return Job(
-            run_id=run_id,
-            started_at=started_at,
-            environment=known,
+            run_id=run.id,
+            attempt=run.attempt,
+            started_at=run.begun_at or self._now(),
+            environment=environment,
             connections=connections,
+            changes=changes,
             secrets=self._secrets,
             stores=self._stores,
             now=self._now,
             progress=progress,
             client_tools=self._settings.client_tools,
+            data=dict(run.data),
         )
 
     async def reread(self, environment: str, subjects: Sequence[str]) -> None:
@@ -74,6 +95,15 @@ class DaemonWorld:
 
     def still_firing(self, alert: Mapping[str, str]) -> bool:
         return self._alerting.is_active(alert)
+
+    async def disk(self, environment: str) -> Disk | None:
+        """Of the disk with the least share of free room."""
+        with suppress(QueryError):
+            free = await self._alerting.facts(_FULLEST.format("available"))
+            total = await self._alerting.facts(_FULLEST.format("size"))
+            if environment in free and environment in total:
+                return Disk(free[environment].value, total[environment].value)
+        return None
 
     def emit(self, event: ActionEvent) -> None:
         self._emit(event)

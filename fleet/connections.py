@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,15 +26,30 @@ Record = asyncpg.Record
 _REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 
 
+async def _anybody() -> None:
+    return
+
+
 class Connections:
     """At most `environment.connections` connections, kept open until another database needs room.
 
-    The least recently used goes first. A connection that comes back broken is forgotten.
+    The least recently used goes first. A connection that comes back broken is forgotten. `check` is asked of every
+    connection once it is open, before it is lent; where it raises, nobody gets the connection.
     """
 
-    def __init__(self, environment: Environment, secrets: Secrets, *, statement_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        secrets: Secrets,
+        *,
+        statement_seconds: float = 10.0,
+        read_only: bool = True,
+        application_name: str = "custode",
+        check: Callable[[], Awaitable[None]] = _anybody,
+    ) -> None:
         self.environment = environment
         self._secrets = secrets
+        self._check = check
         self._slots = asyncio.Semaphore(environment.connections)
         self._home = ""  # the database of the DSN, known once we were there
         self._idle: list[tuple[str, Connection]] = []
@@ -42,8 +57,8 @@ class Connections:
         self._busy = 0  # slots taken, by connections lent, opened or waited for
         self._returned = asyncio.Event()
         self._settings = {
-            "application_name": "custode",
-            "default_transaction_read_only": "on",
+            "application_name": application_name,
+            "default_transaction_read_only": "on" if read_only else "off",
             "statement_timeout": str(int(statement_seconds * 1000)),
             "lock_timeout": "1000",
             "jit": "off",  # compiling costs more than any catalogue query here
@@ -97,6 +112,11 @@ class Connections:
         if self._full():
             await self._idle.pop(0)[1].close(timeout=1)
         connection = await self._open(database)
+        try:
+            await self._check()
+        except BaseException:
+            connection.terminate()
+            raise
         return database or self._home, connection
 
     def _full(self) -> bool:

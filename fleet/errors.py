@@ -7,8 +7,10 @@ CustodeError                CU000
 ├── ConnectError            CU200  an environment cannot be reached or refuses us
 ├── ProcessError            CU300  a child process failed
 ├── StoreError              CU400  a backup store failed
-├── ActionError             CU500  an action failed
+├── ActionError             CU500  an action failed, or cannot be done
 └── DaemonError             CU600  the daemon cannot start or go on
+    └── StateError          CU610  the state database cannot be used
+        └── StateAwayError  CU611  it cannot be reached now
 """
 
 from __future__ import annotations
@@ -57,3 +59,11 @@ class ActionError(CustodeError):
 
 class DaemonError(CustodeError):
     code = "CU600"
+
+
+class StateError(DaemonError):
+    code = "CU610"
+
+
+class StateAwayError(StateError):
+    code = "CU611"

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from datetime import time, timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from fleet.cron import Cron
 from fleet.durations import Duration
 
 
@@ -121,10 +122,10 @@ class MaintenanceWindow(Strict):
     """When guarded and dangerous work may run."""
 
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(
-        ("sun",), description="the days on which it opens"
+        ("sun",), min_length=1, description="the days on which it opens"
     )
     start: time = Field(time(2, 0), description="when it opens")
-    length: Duration = Field(timedelta(hours=4), description="how long it stays open")
+    length: Duration = Field(timedelta(hours=4), gt=timedelta(0), description="how long it stays open")
     timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="of `start`, such as Europe/Rome")
 
 
@@ -151,6 +152,31 @@ class ConsentPolicy(Strict):
         return consent
 
 
+def _crontab(expression: str) -> str:
+    Cron(expression, "UTC")
+    return expression
+
+
+class Schedule(Strict):
+    """An action that is asked for at certain times; the guard decides as it does for everybody."""
+
+    action: str = Field(description="what is asked for")
+    cron: Annotated[str, AfterValidator(_crontab)] = Field(
+        description="minute, hour, day of month, month, day of week, as in crontab: `30 2 * * mon-fri`"
+    )
+    timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="of `cron`, such as Europe/Rome")
+    parameters: dict[str, Any] = Field({}, description="the action's parameters")
+    catch_up: Duration = Field(timedelta(hours=1), description="a time missed by less is asked for late, and once")
+    enabled: bool = Field(True, description="whether it asks at all")
+
+    def times(self) -> Cron:
+        """When it asks."""
+        return Cron(self.cron, self.timezone)
+
+
+ScheduleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+
+
 class Policy(Strict):
     backup: BackupPolicy = BackupPolicy()
     tls: TlsPolicy = TlsPolicy()
@@ -161,6 +187,7 @@ class Policy(Strict):
     window: MaintenanceWindow | None = Field(
         None, description="when guarded and dangerous work may run; null: any time"
     )
+    schedules: dict[ScheduleName, Schedule] = Field({}, description="actions to ask for at certain times, by any name")
     same_schema: bool = Field(True, description="must match the reference environment's schema")
     disk_free_ratio: float = Field(0.10, ge=0, lt=1, description="free space below this is trouble")
 

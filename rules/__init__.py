@@ -9,7 +9,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 
 from rules.alerts import Alert, State
-from rules.engine import RuleEngine
+from rules.engine import RuleEngine, Saved
 from rules.errors import Problem, QueryError, RuleError, RuleFileError, StoreFullError, TemplateError
 from rules.files import DEFAULT_INTERVAL, load_files, parse_text
 from rules.labels import Labels
@@ -43,6 +43,7 @@ __all__ = [
     "RuleFileError",
     "RuleView",
     "SampleStore",
+    "Saved",
     "State",
     "StoreFullError",
     "TemplateError",

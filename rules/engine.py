@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rules import snapshots
 from rules.alerts import ACTIVE, Alert, State
 from rules.labels import Labels
 from rules.model import Group
-from rules.running import Lasting, Running, RunningAlert, Surroundings, Transition, start
+from rules.running import ENVIRONMENT, Lasting, Running, RunningAlert, Surroundings, Transition, start
 from rules.store import LOOKBACK, SampleStore
 from rules.templates import Context
 from rules.views import AlertView, GroupView, RuleView, view_alerts, view_group, view_rule
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The alerts of an environment by rule, as they were when they were last looked at, at `at`; now it is `now`."""
+
+    alerts: Mapping[str, Iterable[Alert]]
+    at: float
+    now: float
 
 
 class RunningGroup:
@@ -204,3 +214,52 @@ class RuleEngine:
             if isinstance(rule, RunningAlert) and rule.key in saved:
                 resumed = (snapshots.resume(alert, stopped_at, now, grace) for alert in saved[rule.key])
                 rule.alerts = {alert.labels: alert for alert in resumed}
+
+    def release(self, environment: str) -> None:
+        """Another engine judges `environment` from now on: its alerts and their `for` are dropped, nobody is told."""
+        self._around.elsewhere.add(environment)
+        for rule in self._rules():
+            if isinstance(rule, RunningAlert):
+                kept = {labels: one for labels, one in rule.alerts.items() if labels.value(ENVIRONMENT) != environment}
+                if len(kept) < len(rule.alerts):
+                    rule.keep(kept, self._around)
+
+    def adopt(self, environment: str, saved: Saved | None = None, *, grace: float = LOOKBACK) -> None:
+        """Judge `environment` from now on, where it is given from the alerts that another engine `saved`.
+
+        What was seen here since the start stays, and goes on with the earlier of the two beginnings; what was only
+        remembered here gives way. For `grace` seconds an alert that is not seen again does not end. Rules that are not
+        loaded are ignored, as are alerts of other environments.
+        """
+        self._around.elsewhere.discard(environment)
+        if saved is None:
+            return
+        for rule in self._rules():
+            if isinstance(rule, RunningAlert):
+                theirs = [
+                    snapshots.resume(alert, saved.at, saved.now, grace)
+                    for alert in saved.alerts.get(rule.key, ())
+                    if alert.labels.value(ENVIRONMENT) == environment
+                ]
+                rule.keep(_merged(rule.alerts, theirs, environment), self._around)
+
+
+def _merged(ours: Mapping[Labels, Alert], theirs: Iterable[Alert], environment: str) -> dict[Labels, Alert]:
+    merged = {labels: alert for labels, alert in ours.items() if labels.value(ENVIRONMENT) != environment}
+    seen = {
+        labels: alert
+        for labels, alert in ours.items()
+        if labels not in merged and alert.state in ACTIVE and alert.held_until is None
+    }
+    for alert in theirs:
+        other = seen.get(alert.labels)
+        older = other is None or (alert.state in ACTIVE and _standing(alert) < _standing(other))
+        if older:
+            merged[alert.labels] = alert if other is None else replace(alert, held_until=None)
+            seen.pop(alert.labels, None)
+    return {**merged, **seen}
+
+
+def _standing(alert: Alert) -> tuple[bool, float]:
+    """Sorts what fires before what does not, then by its beginning."""
+    return alert.state is not State.FIRING, alert.active_at

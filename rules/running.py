@@ -23,6 +23,7 @@ TIMEOUT = 10.0  # seconds that one evaluation may take
 _PAUSE = 30.0  # times what an evaluation took that was stopped, before the rule is tried again
 _LONGEST_PAUSE = 600.0  # seconds
 _NOTHING_KNOWN = Context()
+ENVIRONMENT = "environment"  # the label by which alerts belong to an environment
 _Told = tuple[State, Labels, Labels]  # an alert's labels in the two metrics about alerts, and in which state
 
 
@@ -69,6 +70,7 @@ class Surroundings:
     timer: Callable[[], float]
     context: Callable[[float], Context] = lambda _: _NOTHING_KNOWN
     unsaved: list[Lasting] = field(default_factory=list)
+    elsewhere: set[str] = field(default_factory=set)  # environments that another engine judges
 
 
 class Running(ABC):
@@ -164,6 +166,8 @@ class RunningAlert(Running):
             Element(known(sample) or self._label(sample, value, context), sample, value) for sample, value in result
         ]
         self._known = {element.sample: element.labels for element in elements} if self._constant else {}
+        if around.elsewhere:
+            elements = [one for one in elements if one.labels.value(ENVIRONMENT) not in around.elsewhere]
         silent = around.store.unknown(self.rule.query.names)
         alerts, changes = advance(self.alerts, elements, now, self._timing, lambda alert: _is_about(alert, silent))
         problem = exceeds(alerts, self.group.limit)
@@ -195,6 +199,11 @@ class RunningAlert(Running):
     def take_over(self, old: RunningAlert) -> None:
         """Go on with the alerts of the same rule before a reload."""
         self.alerts, self._texts = old.alerts, old._texts
+
+    def keep(self, alerts: Mapping[Labels, Alert], around: Surroundings) -> None:
+        """Go on with these alerts, of which nobody is told."""
+        self._note(alerts, around)
+        self.alerts = alerts
 
     def give_up(self, around: Surroundings, now: float) -> list[Transition]:
         """The transitions when the rule ends."""

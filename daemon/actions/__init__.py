@@ -1,22 +1,22 @@
-"""How actions come to run: requests, the guard, the pipeline, the ledger."""
+"""How actions come to run: requests, the guard, approvals, the engine, the ledger.
+
+Here is what everybody speaks of; the engine and what it stands on are imported from their modules.
+"""
 
 from daemon.actions.events import ActionEvent, Happened
-from daemon.actions.guard import Limits
-from daemon.actions.ledger import Ledger
-from daemon.actions.pipeline import STOP_FILE, Pipeline
-from daemon.actions.request import Outcome, Request, Result
-from daemon.actions.run import Run, World
+from daemon.actions.port import ActionsPort
+from daemon.actions.request import Outcome, Request, Result, Source
+from daemon.actions.views import Run, RunState, Submitted
 
 __all__ = [
-    "STOP_FILE",
     "ActionEvent",
+    "ActionsPort",
     "Happened",
-    "Ledger",
-    "Limits",
     "Outcome",
-    "Pipeline",
     "Request",
     "Result",
     "Run",
-    "World",
+    "RunState",
+    "Source",
+    "Submitted",
 ]

@@ -1,4 +1,4 @@
-"""What the pipeline tells as a run goes on."""
+"""What the engine tells as a run goes on."""
 
 from __future__ import annotations
 
@@ -6,33 +6,49 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from daemon.actions.request import Request, Result
+from daemon.actions.request import Result
+from daemon.actions.views import Run
 
 
 class Happened(StrEnum):
     REQUESTED = "requested"
     REFUSED = "refused"
     PLANNED = "planned"
+    PARKED = "parked"
+    ASKED = "asked"  # people, to approve
+    ANSWERED = "answered"
+    BEGUN = "begun"
+    TAKEN_OVER = "taken_over"
     STEP = "step"
     DONE = "done"
+    ESCALATED = "escalated"  # it does not help, and is not tried again without a person
 
 
 @dataclass(frozen=True, slots=True)
 class ActionEvent:
-    """Something happened in a run; `number` counts the events of the run, `result` is there when it has ended."""
+    """Something happened in a run at `at` (unix seconds); `result` is there when it has ended."""
 
     kind: Happened
-    run_id: str
-    number: int
-    request: Request
+    run: Run
     at: float
     text: str = ""
     figures: Mapping[str, float | str] = field(default_factory=dict)
     result: Result | None = None
 
     @property
+    def id(self) -> str:
+        return f"{self.run.id}:{self.kind.value}:{self.at:.6f}"
+
+    @property
     def title(self) -> str:
         """What happened, in words: `planned`, `dump done`, `not fixed`."""
-        if self.kind is Happened.STEP:
-            return f"{self.text} done"
+        match self.kind:
+            case Happened.STEP:
+                return f"{self.text} done"
+            case Happened.ASKED:
+                return f"waits for {'an approval' if self.run.approvals_needed == 1 else 'two approvals'}"
+            case Happened.PARKED:
+                return "waits"
+            case Happened.ESCALATED:
+                return "needs a person"
         return (self.result or self.kind).value.replace("_", " ")

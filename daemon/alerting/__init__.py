@@ -3,6 +3,19 @@
 from daemon.alerting._alerting import FOR_MACHINES, Alerting
 from daemon.alerting._journal import FileJournal, Journal, Remembered
 from daemon.alerting._metrics import RuleMetrics
+from daemon.alerting._mirror import AlertMirror
+from daemon.alerting._shared import SharedSamples, compared_metrics
 from daemon.alerting._thread import RuleThread
 
-__all__ = ["FOR_MACHINES", "Alerting", "FileJournal", "Journal", "Remembered", "RuleMetrics", "RuleThread"]
+__all__ = [
+    "FOR_MACHINES",
+    "AlertMirror",
+    "Alerting",
+    "FileJournal",
+    "Journal",
+    "Remembered",
+    "RuleMetrics",
+    "RuleThread",
+    "SharedSamples",
+    "compared_metrics",
+]

@@ -25,10 +25,12 @@ from rules import (
     Group,
     GroupView,
     Labels,
+    Lasting,
     Query,
     RuleEngine,
     RuleView,
     SampleStore,
+    Saved,
     State,
     StoreFullError,
     Transition,
@@ -45,6 +47,7 @@ _OWN = "custode"  # the source of the daemon's own metrics
 _ACTIVE = (State.PENDING, State.FIRING)
 
 Publish = Callable[[Transition], None]
+Mirror = Callable[[Sequence[Lasting], float], None]  # what changed, and when: unix seconds
 Steps = Iterator[list[Transition]]
 T = TypeVar("T")
 
@@ -54,7 +57,7 @@ class Alerting:
 
     `publish` hears of every transition once the journal holds it, and must not block; `own` gives the daemon's own
     samples; `metrics` are those that each collector may tell; `now` is unix seconds. All work on samples and rules is
-    done in `thread`, whatever only shows is not.
+    done in `thread`, whatever only shows is not. `mirror` is told there whatever the journal is, and must not block.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Alerting:
         dialect: Dialect | None = None,
         external_url: Callable[[], str] = lambda: "",
         metrics: Mapping[str, Iterable[str]] = MappingProxyType({}),
+        mirror: Mirror = lambda _changes, _at: None,
     ) -> None:
         self._dialect = dialect or Dialect()
         self._external_url = external_url
@@ -80,6 +84,7 @@ class Alerting:
         self._own = own
         self._publish = publish
         self._journal = journal
+        self._mirror = mirror
         self._now = now
         self._thread = thread
         self._landing: list[tuple[Batch, bool]] = []
@@ -90,6 +95,8 @@ class Alerting:
         self._refused: dict[str, int] = {}
         self.journal_works = True
         self._remembers = False
+        self.remembered_at = 0.0  # when the process before this one last wrote the journal, in unix seconds
+        self._released: set[str] = set()
 
     async def restore(self) -> None:
         """Continue where the last process stopped, and remember from now on.
@@ -101,6 +108,7 @@ class Alerting:
 
     def _restore(self) -> None:
         remembered = self._journal.load()
+        self.remembered_at = remembered.at
         rules = {key: alerts.values() for key, alerts in remembered.rules.items()}
         self._engine.restore(rules, remembered.at, self._now())
         self._remember(self._rewrite)
@@ -126,12 +134,61 @@ class Alerting:
     async def forget(self, environment: str) -> None:
         """An environment is guarded no longer."""
 
-        def forget() -> None:
-            for source in [source for source in self._store.sources() if source.startswith(f"{environment}/")]:
-                self._store.drop(source)
-            self._samples.forget(environment)
+        await self._thread(partial(self._forget, environment))
 
-        await self._thread(forget)
+    def _forget(self, environment: str) -> None:
+        for source in [source for source in self._store.sources() if source.startswith(f"{environment}/")]:
+            self._store.drop(source)
+        self._samples.forget(environment)
+
+    async def release(self, environment: str) -> None:
+        """Another daemon looks after an environment: its batches are not taken, its alerts dropped; nobody is told."""
+
+        def release() -> None:
+            self._released.add(environment)
+            self._forget(environment)
+            self._saved([])
+            self._engine.release(environment)
+            self._saved([], mirrored=False)
+
+        async with self._evaluating:
+            await self._thread(release)
+
+    async def adopt(self, environment: str, saved: Saved | None = None) -> None:
+        """Look after an environment (again), with the alerts that another daemon saved, where they are given."""
+
+        def adopt() -> None:
+            if environment in self._released:  # samples that another daemon shared
+                self._forget(environment)
+            self._released.discard(environment)
+            self._engine.adopt(environment, saved)
+            self._saved([])
+
+        async with self._evaluating:
+            await self._thread(adopt)
+
+    async def share(self, environment: str, collector: str, samples: Samples) -> None:
+        """Take what another daemon says of an environment that is not ours, so that rules can compare with it.
+
+        No samples: it says nothing any more.
+        """
+
+        def share() -> None:
+            source = f"{environment}/{collector}"
+            if environment in self._released and samples:
+                self._store_samples(source, self._now(), samples)
+            elif environment in self._released:
+                self._store.drop(source)
+
+        await self._thread(share)
+
+    async def lasting(self, environment: str) -> list[Lasting]:
+        """What must outlive the process of an environment's alerts."""
+
+        def lasting() -> list[Lasting]:
+            return [one for one in self._engine.lasting() if one.labels.value("environment") == environment]
+
+        return await self._thread(lasting)
 
     async def run(self, not_ready: Callable[[], str | None]) -> None:
         """Land batches, and evaluate every group at its interval unless `not_ready`, until cancelled."""
@@ -142,7 +199,8 @@ class Alerting:
                 if not_ready() is None:
                     await self.tick()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._arrived.wait(), TICK_SECONDS)
+                    async with asyncio.timeout(TICK_SECONDS):  # wait_for may lose a cancellation before Python 3.12
+                        await self._arrived.wait()
         finally:
             await self._thread(lambda: self._remember(self._rewrite))
 
@@ -171,6 +229,7 @@ class Alerting:
             self._store_samples(_OWN, now, self._own())
             anew = self._journal.long or not self.journal_works
             self._remember(self._rewrite if anew else lambda: self._journal.append([], now))
+            self._mirror([], now)
         return self._engine.due(now)
 
     def _advance(self, steps: Steps) -> tuple[list[Transition], bool]:
@@ -184,6 +243,8 @@ class Alerting:
         return self._saved(transitions), False
 
     def _land(self, batch: Batch, *, judge: bool) -> list[Transition]:
+        if batch.environment in self._released:
+            return []
         fresh_for = max(LOOKBACK, 3 * self._intervals.get(batch.collector, 0.0))
         facts, meta = self._samples.samples(batch)
         # every collector tells whether the server is up, but it is one series
@@ -203,7 +264,9 @@ class Alerting:
         )
         if not judge:
             return []
-        return self._saved(self._engine.on_batch({labels.name for labels, _ in (*facts, *meta)}, self._now()))
+        # also what it might have told and did not: where the last series of a metric is gone, its alerts end
+        names = {labels.name for labels, _ in (*facts, *meta)}.union(self._metrics.get(batch.collector, ()))
+        return self._saved(self._engine.on_batch(names, self._now()))
 
     def _store_samples(
         self,
@@ -221,18 +284,21 @@ class Alerting:
             self._refused[source] = self._refused.get(source, 0) + 1
             log.error("samples_refused", source=source, error=error.message, hint=error.hint)  # noqa: TRY400 - no trace
 
-    def _saved(self, transitions: list[Transition]) -> list[Transition]:
+    def _saved(self, transitions: list[Transition], *, mirrored: bool = True) -> list[Transition]:
         """The transitions, once what lasts of them is on disk."""
         unsaved = self._engine.take_unsaved()
         if unsaved:
             # what could not be written is in none of the changes to come
-            whole = not self.journal_works
-            self._remember(self._rewrite if whole else lambda: self._journal.append(unsaved, self._now()))
+            whole, now = not self.journal_works, self._now()
+            self._remember(self._rewrite if whole else lambda: self._journal.append(unsaved, now))
+            if mirrored:
+                self._mirror(unsaved, now)
         return transitions
 
     def _rewrite(self) -> None:
-        self._engine.take_unsaved()
-        self._journal.rewrite(self._engine.lasting(), self._now())
+        unsaved, now = self._engine.take_unsaved(), self._now()
+        self._mirror(unsaved, now)
+        self._journal.rewrite(self._engine.lasting(), now)
 
     def _remember(self, write: Callable[[], None]) -> None:
         if not self._remembers:
@@ -260,6 +326,10 @@ class Alerting:
     async def board(self, tiers: Mapping[str, str], *, patient: bool = True) -> Board:
         """The status table for `tiers` (environment to tier). Not `patient`, pending alerts count as firing."""
         return await self._thread(lambda: make_board(tiers, self._shown(patient), self._fact, self._now()))
+
+    async def facts(self, expression: str) -> dict[str, Fact]:
+        """The answer of an instant query by environment. Raises QueryError."""
+        return await self._thread(lambda: self._fact(expression))
 
     def _fact(self, expression: str) -> dict[str, Fact]:
         """The answer of an instant query, one element an environment (of several, any)."""

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from daemon.cli import _check, _demo, _list, _once, _rules, _run, _status
 from daemon.cli._console import print_error
 from fleet.errors import CustodeError
 
-app = typer.Typer(
-    name="custode",
-    help="Keeps fleets of PostgreSQL + pgvector environments backed up, in step and healthy.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+# each in a module of its own, which is called as the command is
+_COMMANDS = (
+    "run",
+    "once",
+    "status",
+    "act",
+    "actions",
+    "stop-actions",
+    "ledger",
+    "list",
+    "check",
+    "rules",
+    "state",
+    "demo",
 )
-for command in (_run, _once, _status, _list, _check, _rules, _demo):
-    command.register(app)
+
+
+def build(words: Sequence[str]) -> typer.Typer:
+    """The application; where `words` begin with a command, with that alone: all of them take a second to import."""
+    app = typer.Typer(
+        name="custode",
+        help="Keeps fleets of PostgreSQL + pgvector environments backed up, in step and healthy.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for name in [name for name in _COMMANDS if name in words[:1]] or _COMMANDS:
+        import_module(f"daemon.cli._{name.replace('-', '_')}").register(app)
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -29,7 +51,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
@@ -41,7 +62,7 @@ def _options(
 def main() -> None:
     """Run the command. Exit status: 0 well, 1 something is wrong with the fleet, 2 with the request or the setup."""
     try:
-        app()
+        build(sys.argv[1:])()
     except CustodeError as error:
         print_error(error)
         sys.exit(2)

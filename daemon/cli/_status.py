@@ -9,7 +9,6 @@ import aiohttp
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from daemon.app import Custode
 from daemon.cli._console import ConfigOption, JsonOption, config_path, err, out, print_json
 from daemon.config import LogSettings, Settings, load
 from daemon.logs import configure_logs
@@ -39,6 +38,8 @@ async def _board(settings: Settings) -> Board:
         return await ask(url)
     except (aiohttp.ClientError, TimeoutError, ValidationError):
         err.print(f"no daemon answers at {url}, so this is a look of our own", style="dim")
+    from daemon.app import Custode  # most of what there is: other commands shall start without it
+
     board, _ = await Custode(settings).look_once()
     return board
 

@@ -1,20 +1,25 @@
 """The configuration: `load` reads custode.yml into Settings, or says everything that is wrong with it."""
 
+from daemon.config._actions import Limits, OperatorSettings, Verb
 from daemon.config._load import load, parse
 from daemon.config._models import walk
 from daemon.config._plugins import Catalogue
 from daemon.config._problems import ConfigError, Problem
-from daemon.config._settings import Listen, LogSettings, RuleSettings, Settings, StoreSettings
+from daemon.config._settings import Listen, LogSettings, RuleSettings, Settings, StateSettings, StoreSettings
 
 __all__ = [
     "Catalogue",
     "ConfigError",
+    "Limits",
     "Listen",
     "LogSettings",
+    "OperatorSettings",
     "Problem",
     "RuleSettings",
     "Settings",
+    "StateSettings",
     "StoreSettings",
+    "Verb",
     "load",
     "parse",
     "walk",

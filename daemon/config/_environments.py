@@ -51,9 +51,12 @@ def _read_tiers(raw: object, reader: Reader) -> Policies:
         if name not in policies:
             reader.problems.add(at, "is no tier", closest(name, policies))
             continue
-        merged = merge(policies[name], reader.problems.mapping(changes, at))
-        if reader.problems.validate(Policy, merged, at) is not None:
+        written = reader.problems.mapping(changes, at)
+        merged = merge(policies[name], written)
+        policy = reader.problems.validate(Policy, merged, at)
+        if policy is not None:
             policies[name] = merged
+            reader.check_schedules(policy, written.get("schedules"), (*at, "schedules"))
     return policies
 
 
@@ -69,6 +72,7 @@ def _read_environment(name: str, written: Mapping[str, Any], policies: Policies,
     base = policies.get(str(written.get("tier")), policies[Tier.DEVELOPMENT])
     changes = problems.mapping(written.get("policy"), (*at, "policy"))
     policy = problems.validate(Policy, merge(base, changes), (*at, "policy")) or Policy.model_validate(base)
+    reader.check_schedules(policy, changes.get("schedules"), (*at, "policy", "schedules"))
     _check_dsn(written.get("dsn"), policy, reader, (*at, "dsn"))
     values = {key: value for key, value in written.items() if value is not None}
     values |= {

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from daemon.config._actions import OperatorSettings
 from daemon.config._document import MAX_BYTES, Document, DocumentError, location_text, read_document
+from daemon.config._dsn import dsn_faults, secret_faults
 from daemon.config._environments import read_environments
 from daemon.config._models import anchored
 from daemon.config._plugins import Catalogue, Reader
 from daemon.config._problems import ConfigError, Problem, Problems, closest
-from daemon.config._settings import VALIDATED, Basics, RuleSettings, Settings, StoreSettings
+from daemon.config._settings import VALIDATED, Basics, RuleSettings, Settings, StateSettings, StoreSettings
 from fleet.environment import Environment
 from fleet.policy import Tier
 
@@ -61,8 +63,11 @@ def parse(text: str, source: Path) -> Settings:
     raw = _top_level(document, problems)
     basics = problems.validate(Basics, {key: raw[key] for key in Basics.model_fields if raw.get(key) is not None}, ())
     basics = anchored(basics or Basics(), base)
+    reader.check_secrets(basics, ())
+    _check_state(basics.state, reader)
     environments = read_environments(raw, reader)
     written = raw.get("environments")
+    _check_operators(basics.operators, written, reader)
     reference = _reference(basics.schema_reference, written, environments, problems)
     parts = {
         "source": source.absolute(),
@@ -104,6 +109,23 @@ def _reference(
     if isinstance(written, dict) and name not in written:
         problems.add(("schema_reference",), "is no environment", closest(name, written))
     return name
+
+
+def _check_state(state: StateSettings, reader: Reader) -> None:
+    if state.url is None or state.url.is_reference or list(secret_faults(state.url, reader.catalogue.schemes)):
+        return
+    for message, hint in dsn_faults(state.url, literal_password=True):
+        reader.problems.add(("state", "url"), message, hint)
+
+
+def _check_operators(operators: Mapping[str, OperatorSettings], environments: object, reader: Reader) -> None:
+    known = {"environments": environments, "actions": reader.catalogue.actions}
+    for name, operator in operators.items():
+        for key, names in known.items():
+            for index, each in enumerate(getattr(operator, key) or ()):
+                if isinstance(names, Mapping) and each not in names:
+                    at = ("operators", name, key, index)
+                    reader.problems.add(at, f"there is no such {key.removesuffix('s')}", closest(each, names))
 
 
 def _anchored_rules(rules: RuleSettings, base: Path) -> RuleSettings:

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import actions
 import collectors
 import daemon.notifiers
 import fleet.disks
 import fleet.secrets
 import fleet.stores
+from actions import Action
 from collectors import Collector
 from daemon.config._document import Location
 from daemon.config._dsn import secret_faults
@@ -21,7 +23,7 @@ from daemon.config._problems import Problems, closest
 from daemon.notifiers import Notifier
 from fleet.disks import DiskSource
 from fleet.plugins import load_plugins
-from fleet.policy import Strict
+from fleet.policy import Policy, Strict
 from fleet.secrets import SecretSource, SecretText
 from fleet.stores import Store
 
@@ -32,6 +34,7 @@ Options = TypeVar("Options", bound=Strict)
 class Catalogue:
     """Every plugin that was found, by seam and name."""
 
+    actions: Mapping[str, type[Action[Any]]]
     collectors: Mapping[str, type[Collector]]
     stores: Mapping[str, type[Store]]
     notifiers: Mapping[str, type[Notifier]]
@@ -42,6 +45,7 @@ class Catalogue:
     def load(cls) -> Catalogue:
         """Raises PluginError."""
         return cls(
+            load_plugins(actions, Action),
             load_plugins(collectors, Collector),
             load_plugins(fleet.stores, Store),
             load_plugins(daemon.notifiers, Notifier),
@@ -115,3 +119,18 @@ class Reader:
             if options is not None:
                 found[name] = {field: getattr(options, field) for field in type(options).model_fields}
         return found
+
+    def check_schedules(self, policy: Policy, written: object, at: Location) -> None:
+        """Note schedules among those `written` here whose action does not exist or does not take the parameters."""
+        for name, entry in written.items() if isinstance(written, dict) else ():
+            schedule = policy.schedules.get(name)
+            if schedule is None or not isinstance(entry, dict) or not entry.keys() & {"action", "parameters"}:
+                continue  # no schedule at all, or what is wrong with it was told where that stands
+            action = self.catalogue.actions.get(schedule.action)
+            if action is None:
+                self.problems.add(
+                    (*at, name, "action"), "there is no such action", closest(schedule.action, self.catalogue.actions)
+                )
+            else:
+                parameters = dict(schedule.parameters)
+                self.problems.validate(action().parameters(), parameters, (*at, name, "parameters"))

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 
 from collectors import Collector
+from daemon.config._actions import Limits, OperatorsByName
 from daemon.config._document import Location
 from daemon.config._dsn import masked
 from daemon.config._models import walk
@@ -93,6 +94,16 @@ class RuleSettings(Strict):
         return {pattern: [path for path in paths if path.is_file()] for pattern, paths in found.items()}
 
 
+class StateSettings(Strict):
+    """Where the daemon keeps its own state."""
+
+    url: SecretText | None = Field(
+        None,
+        description="database of the daemon's own state, one for all daemons of a fleet: a reference, or a URL that"
+        " may hold ${env:NAME}; null: an embedded server below data_dir",
+    )
+
+
 class LogSettings(Strict):
     format: Literal["console", "json"] = Field("console", description="for people, or one JSON object a line")
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
@@ -121,8 +132,14 @@ class Basics(Strict):
     schema_reference: str | None = Field(
         None, description="environment that sets the schema; null: the only one of tier production"
     )
+    state: StateSettings = StateSettings()
     rules: RuleSettings = RuleSettings()
     log: LogSettings = LogSettings()
+    actions: Limits = Limits()
+    operators: OperatorsByName = Field(
+        default={},
+        description="people who may ask and approve; none: over the control socket, the daemon's account and root",
+    )
 
 
 class Settings(Basics):
@@ -156,8 +173,7 @@ class Settings(Basics):
     def holds_plain_secrets(self) -> bool:
         """Whether a secret itself stands in the configuration, not only references."""
         return any(
-            "***" in masked(text.raw) if at[0] == "environments" and at[-1] == "dsn" else not text.references
-            for at, text in self.secrets()
+            "***" in masked(text.raw) if _is_database_url(at) else not text.references for at, text in self.secrets()
         )
 
     def redacted(self) -> dict[str, Any]:
@@ -165,7 +181,13 @@ class Settings(Basics):
         shown: dict[str, Any] = _shown(self)
         for name, environment in self.environments.items():
             shown["environments"][name]["dsn"] = masked(environment.dsn.raw)
+        if self.state.url is not None:
+            shown["state"]["url"] = masked(self.state.url.raw)
         return shown
+
+
+def _is_database_url(at: Location) -> bool:
+    return at == ("state", "url") or (at[0] == "environments" and at[-1] == "dsn")
 
 
 def _shown(value: object) -> Any:

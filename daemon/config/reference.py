@@ -106,16 +106,20 @@ def _rows(model: type[BaseModel], leave_out: Iterable[str] = ()) -> Iterator[tup
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of a model, those of the models inside it in its place; `[]` marks the entries of a list."""
+    """Every key of a model, those of the models inside it in its place.
+
+    `[]` marks the entries of a list, `.NAME` those of a mapping.
+    """
     for name, field in model.model_fields.items():
         inner = model_within(field.annotation)
         if inner is None:
             yield prefix + name, field
             continue
-        listed = any(get_origin(part) in {tuple, list} for part in (field.annotation, *get_args(field.annotation)))
-        if listed or not isinstance(field.get_default(call_default_factory=True), BaseModel):
+        origins = {get_origin(part) for part in (field.annotation, *get_args(field.annotation))}
+        mark = "[]" if origins & {tuple, list} else ".NAME" if origins & {dict, Mapping} else ""
+        if mark or not isinstance(field.get_default(call_default_factory=True), BaseModel):
             yield prefix + name, field
-        yield from _fields(inner, f"{prefix}{name}{'[]' if listed else ''}.")
+        yield from _fields(inner, f"{prefix}{name}{mark}.")
 
 
 def _type(annotation: Any) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from daemon import clock
 from daemon.demo import faults, schema
 from daemon.demo.fleet import DemoFleet
 from daemon.demo.sites import SITES, Site
@@ -31,6 +33,7 @@ async def write_configuration(fleet: DemoFleet, port: int | None) -> Path:
     environments["preprod"]["disks"] = {
         "quota": {"path": str(fleet.directory / "preprod"), "limit": round(used / (1 - _FREE_RATIO))}
     }
+    environments["preprod"]["policy"]["window"] = _window(clock.now())
     environments["production"]["policy"]["access"] = {
         "superusers": ["postgres"],
         "read_only_roles": [faults.OPS_ROLE],
@@ -60,6 +63,12 @@ def _environment(fleet: DemoFleet, site: Site, scripts: Path) -> dict[str, Any]:
         "tls": {"mode": "disable"},
         "policy": {"tls": {"required": False}},
     }
+
+
+def _window(now: float) -> dict[str, Any]:
+    """A maintenance window that is days away: so the demonstration shows how an action waits, whatever day it is."""
+    day = datetime.fromtimestamp(now, UTC) + timedelta(days=3)
+    return {"days": [f"{day:%a}".lower()], "start": "02:00", "length": "4h", "timezone": "UTC"}
 
 
 def _free_port() -> int:

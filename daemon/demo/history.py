@@ -41,9 +41,11 @@ async def _back_up(settings: Settings, name: str, store: Store, now: Callable[[]
     action = Backup()
     job = Job(
         run_id=uuid.uuid4().hex,
+        attempt=1,
         started_at=now(),
         environment=environment,
         connections=connections,
+        changes=connections,
         secrets=secrets,
         stores={"local": store},
         now=now,
@@ -52,8 +54,8 @@ async def _back_up(settings: Settings, name: str, store: Store, now: Callable[[]
     )
     try:
         parameters = action.parameters()()
-        await action.plan(job, parameters)
-        for step in action.steps(job, parameters):
+        plan = await action.plan(job, parameters)
+        for step in action.steps(job, parameters, plan):
             await step.run()
     finally:
         await connections.close()

@@ -17,7 +17,8 @@ OWNER = "pratikoai_app"
 WATCHER = "custode"
 _ROLES = {
     OWNER: "",
-    WATCHER: "IN ROLE pg_monitor, pg_read_all_data",
+    # what it maintains it must own, or may as a member of who does
+    WATCHER: f"IN ROLE pg_monitor, pg_read_all_data, pg_maintain, pg_signal_backend, {OWNER}",
     "ops_readonly": "IN ROLE pg_read_all_data",
 }
 _DONE = "seeded by custode demo"

@@ -1,15 +1,17 @@
-"""The aiohttp application and its listening socket."""
+"""The aiohttp application and its listening sockets."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 
 from aiohttp import web
 
 from daemon.exposition import Page
 from daemon.web._metrics import metrics_handler
 from daemon.web._security import refuse_other_sites, secure_headers
+from daemon.web.control_socket import ControlSocket
 from fleet.errors import ConfigError, CustodeError, DaemonError
 
 SHUTDOWN_SECONDS = 5.0
@@ -51,12 +53,13 @@ class WebServer:
         for add in register:
             add(self.application)
         self._runner = web.AppRunner(self.application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._control: ControlSocket | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen on `host`; port 0 lets the system choose.
+    async def start(self, host: str, port: int, *, control: Path | None = None) -> None:
+        """Listen on `host`, where port 0 lets the system choose, and on the control socket in the folder `control`.
 
         Raises:
-            DaemonError: the address cannot be listened on.
+            DaemonError: the address or the socket cannot be listened on.
         """
         await self._runner.setup()
         try:
@@ -67,10 +70,24 @@ class WebServer:
                 f"cannot listen on {host}:{port}: {error.strerror}",
                 hint="is another Custode running, or is the address of another machine?",
             ) from error
+        if control is not None:
+            await self._listen_locally(control)
 
     async def stop(self) -> None:
-        """Close the socket and let requests end, for SHUTDOWN_SECONDS at most."""
+        """Close the sockets and let requests end, for SHUTDOWN_SECONDS at most."""
+        if self._control is not None:
+            self._control.remove()
         await self._runner.cleanup()
+        if self._control is not None:
+            self._control.close()
+
+    async def _listen_locally(self, data_dir: Path) -> None:
+        try:
+            self._control = ControlSocket(data_dir)
+            await web.SockSite(self._runner, self._control.socket).start()
+        except BaseException:
+            await self.stop()
+            raise
 
     @property
     def address(self) -> str:

@@ -38,7 +38,9 @@ CLIENT_NAME = "custode client"  # tells these sessions from the daemon's own in 
 _KEPT = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PGPASSFILE", "PGSERVICEFILE", "PGSYSCONFDIR")
 
 
-async def client_environment(environment: Environment, secrets: Secrets, database: str) -> dict[str, str]:
+async def client_environment(
+    environment: Environment, secrets: Secrets, database: str, *, application_name: str = CLIENT_NAME
+) -> dict[str, str]:
     """All environment variables for a child that connects to `database`; holds the password.
 
     Raises:
@@ -48,7 +50,7 @@ async def client_environment(environment: Environment, secrets: Secrets, databas
     settings = read_dsn(dsn)
     child = {name: os.environ[name] for name in _KEPT if name in os.environ}
     child |= {_VARIABLES[name]: value for name, value in settings.items() if name in _VARIABLES}
-    child |= {"PGDATABASE": database, "PGAPPNAME": CLIENT_NAME, "PGCONNECT_TIMEOUT": "10", "LC_MESSAGES": "C"}
+    child |= {"PGDATABASE": database, "PGAPPNAME": application_name, "PGCONNECT_TIMEOUT": "10", "LC_MESSAGES": "C"}
     return child | _tls(environment, tls_mode(environment, dsn), child)
 
 

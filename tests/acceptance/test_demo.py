@@ -59,11 +59,12 @@ def test_the_missing_backup_is_mended_by_itself_and_the_alert_resolved(demo: Run
 
 def test_the_backup_is_in_the_ledger_and_on_the_page(demo: RunningDemo) -> None:
     until(lambda: any("backup fixed" in line for line in demo.lines), "the backup is taken and verified")
-    ledger = [json.loads(line) for line in (demo.directory / "custode" / "ledger.jsonl").read_text().splitlines()]
-    assert [entry["entry"] for entry in ledger if entry["entry"] != "step"] == [
+    asked = custode("ledger", "-c", demo.config, "--environment", "production", "--action", "backup", "--json")
+    ledger = json.loads(asked.stdout)
+    assert [entry["entry"] for entry in ledger[::-1] if entry["entry"] != "step"] == [
         "requested",
-        "guard",
         "plan",
+        "guard",
         "verdict",
         "outcome",
     ]

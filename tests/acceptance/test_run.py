@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -73,8 +74,11 @@ class Daemon:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path, server: EmbeddedServer) -> Iterator[Daemon]:
-    daemon = Daemon(tmp_path, server.dsn())
+def daemon(scratch: Path, server: EmbeddedServer) -> Iterator[Daemon]:
+    # pytest's own folders are closed to the user that the embedded server runs as under root
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=scratch))
+    folder.chmod(0o755)
+    daemon = Daemon(folder, server.dsn())
     yield daemon
     for process in daemon.processes:
         if process.poll() is None:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from actions import Job
+from actions import Job, Plan
 from actions.backup import Backup, Parameters
 from fleet.backups import Manifest, read_manifests
-from fleet.connections import Connections
 from fleet.embedded import EmbeddedServer
 from fleet.environment import Environment
-from fleet.secrets import Secrets, SecretText
+from fleet.secrets import SecretText
 from fleet.stores import Stat, Store
 from fleet.stores.local import LocalStore
+from tests.integration.actions_kit import close, job_for
 
 EVERYTHING = Parameters()
+NO_PLAN = Plan("", ())  # what a backup did is in the data of its job
 ROWS = """
     create table alembic_version (version_num text);
     insert into alembic_version values ('c0ffee');
@@ -69,28 +68,15 @@ async def make_job(
     make_environment: Callable[..., Environment], store: GatedStore, sql: asyncpg.Connection
 ) -> AsyncIterator[MakeJob]:
     await sql.execute(ROWS)
-    opened: list[Connections] = []
+    made: list[Job] = []
 
     def make(environment: Environment | None = None, **fields: Any) -> Job:
-        environment = environment or make_environment()
-        secrets = Secrets(time.monotonic)
-        connections = Connections(environment, secrets)
-        opened.append(connections)
-        values: dict[str, Any] = {
-            "run_id": uuid4().hex[:12],
-            "started_at": time.time(),
-            "environment": environment,
-            "connections": connections,
-            "secrets": secrets,
-            "stores": {"local": store},
-            "now": time.time,
-            "progress": lambda _ratio, _text: None,
-        }
-        return Job(**(values | fields))
+        made.append(job_for(environment or make_environment(), **({"stores": {"local": store}} | fields)))
+        return made[-1]
 
     yield make
-    for connections in opened:
-        await connections.close()
+    for job in made:
+        await close(job)
 
 
 @pytest.fixture
@@ -105,9 +91,9 @@ def log_in_as(
     return make
 
 
-async def back_up(job: Job, parameters: Parameters = EVERYTHING) -> Manifest:
+async def back_up(job: Job, parameters: Parameters = EVERYTHING, plan: Plan | None = None) -> Manifest:
     action = Backup()
-    for step in action.steps(job, parameters):
+    for step in action.steps(job, parameters, plan or await action.plan(job, parameters)):
         await step.run()
     return Manifest.model_validate(job.data["manifest"])
 

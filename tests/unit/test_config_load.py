@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import ConfigError, Listen, Problem, Settings, load, parse
+from daemon.config import ConfigError, Limits, Listen, OperatorSettings, Problem, Settings, load, parse
 from fleet.environment import Environment
 from fleet.policy import TIER_DEFAULTS, Consent, Tier
+from fleet.secrets import SecretText
 
 SOURCE = Path("/etc/custode/custode.yml")
 ONE = "environments: {qa: {tier: qa, dsn: 'env:QA'}}\n"
@@ -40,6 +41,24 @@ def test_the_smallest_configuration() -> None:
     assert settings.rules.shipped
     assert settings.collectors["indexes"].enabled
     assert settings.schema_reference is None
+
+
+def test_operators_and_limits() -> None:
+    assert parse(ONE, SOURCE).operators == {}
+    assert parse(ONE, SOURCE).actions == Limits()
+    text = """
+actions: {per_hour: 5, breaker_retry: null, at_once: 16}
+operators:
+  anna:
+  bob@example.org: {local_user: bob, token: 'env:BOB', environments: [qa], actions: [backup], may: [approve]}
+"""
+    settings = parse(ONE + text, SOURCE)
+    assert settings.actions == Limits(per_hour=5, breaker_retry=None, at_once=16)
+    anna, bob = settings.operators.values()
+    assert anna == OperatorSettings()
+    assert anna.may == ("request", "approve", "stop")
+    assert bob.token == SecretText("env:BOB")
+    assert (bob.local_user, bob.environments, bob.actions, bob.may) == ("bob", ("qa",), ("backup",), ("approve",))
 
 
 def test_the_example_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +170,17 @@ def test_the_message_can_be_jumped_to() -> None:
         (ONE + "collectors: {indexes: {timeout: 0s}}", "collectors.indexes.timeout", "at least 1s"),
         (ONE + "data_dir: [x]", "data_dir", "path"),
         (ONE + "log: {level: verbose}", "log.level", "possible values"),
+        (ONE + "actions: {at_once: 17}", "actions.at_once", "less than or equal to 16"),
+        (ONE + "actions: {approval_expires: 0s}", "actions.approval_expires", "greater than 0"),
+        (ONE + "actions: {breaker_retry: soon}", "actions.breaker_retry", "is not a duration"),
+        (ONE + "operators: [anna]", "operators", "must be a mapping"),
+        (ONE + "operators: {anna: {may: [aprove]}}", "operators.anna.may[0]", "possible values"),
+        (ONE + "operators: {anna: {environments: [aq]}}", "operators.anna.environments[0]", "no such environment"),
+        (ONE + "operators: {anna: {actions: [bakcup]}}", "operators.anna.actions[0]", "no such action"),
+        (ONE + "operators: {anna: {}, bob: {local_user: anna}}", "operators", "anna and bob have the same local_user"),
+        (ONE + "operators: {a: {token: 'env:T'}, b: {token: 'env:T'}}", "operators", "a and b have the same token"),
+        (ONE + "operators: {'alert x': {}}", "operators", "is no name of an operator"),
+        (ONE + "operators: {'': {}}", "operators", "is no name of an operator"),
         ("environments: {qa: }", "environments.qa.dsn", "is missing"),
         (environment("name: two"), "environments.one.name", "is not known here"),
         (environment("schema_reference: true"), "environments.one.schema_reference", "is not known here"),

@@ -1,4 +1,4 @@
-from daemon.config import Catalogue
+from daemon.config import Catalogue, OperatorSettings
 from daemon.config._settings import Basics
 from daemon.config.reference import render
 from fleet.environment import Environment
@@ -21,6 +21,11 @@ def test_every_key_and_every_plugin_is_in_it() -> None:
     assert keys == {"key", *Environment.model_fields} - {"name", "policy", "schema_reference"}
     keys = {row[0].strip("`").split(".")[0] for row in sections["The daemon"]}
     assert keys >= Basics.model_fields.keys()
+    daemon = {row[0]: row[1:] for row in sections["The daemon"]}
+    assert daemon["`actions.approval_expires`"][:2] == ["duration", "3d"]
+    assert daemon["`operators`"][:2] == ["mapping", "none"]
+    assert daemon["`operators.NAME.token`"][:2] == ["text with references or null", "null"]
+    assert {f"`operators.NAME.{name}`" for name in OperatorSettings.model_fields} <= daemon.keys()
     catalogue = Catalogue.load()
     for name in (*catalogue.stores, *catalogue.notifiers, *catalogue.disks):
         assert any(row[0] == f"`{name}`" for cells in sections.values() for row in cells), name

@@ -164,6 +164,10 @@ def test_no_secret_is_shown_anywhere() -> None:
         f"notifiers: {{jsonl: {{token: '{PLANTED}'}}}}",
         f"stores: {{a: {{type: local, path: /x, password: '{PLANTED}'}}}}",
         f"schema_reference: [{PLANTED}]",
+        f"operators: {{anna: {{token: '{PLANTED}'}}}}",
+        f"operators: {{anna: {{token: 'evn:{PLANTED}'}}}}",
+        f"operators: {{anna: {{token: [{PLANTED}]}}}}",
+        f"operators: {{anna: {{token: 'a${{env:X}}'}}, bob: {{token: '{PLANTED}'}}}}",
         f"listen: u:{PLANTED}@h:80",
         f"environments: {{qa: {{disks: {{node_exporter: {{url: 'http://u:{PLANTED}@h:9100/metrics'}}}}}}}}",
     ],
@@ -174,6 +178,40 @@ def test_no_secret_is_quoted_by_an_error_wherever_it_was_put(text: str) -> None:
     error = raised.value
     for said in (str(error), repr(error), repr(error.problems), error.message, repr(error.__cause__)):
         assert PLANTED not in said
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        (PLANTED, "holds a token in plain text"),
+        ("postgresql://u:p@h/d", "holds a token in plain text"),
+        ("evn:TOKEN", "unknown scheme"),
+        ("ENV:TOKEN", "holds a token in plain text"),
+        ("env:${file:x}", "a reference within a reference"),
+    ],
+)
+def test_a_token_is_a_reference_to_a_source_that_is_there(token: str, said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        settings("env:DSN", more=f"operators: {{anna: {{token: '{token}'}}}}\n")
+    (problem,) = raised.value.problems
+    assert problem.path == "operators.anna.token"
+    assert said in f"{problem.message} ({problem.hint})"
+    assert PLANTED not in raised.value.message
+
+
+def test_a_token_is_among_the_secrets_and_shown_as_a_reference_only() -> None:
+    made = settings(
+        "env:DSN", more=f"operators: {{anna: {{token: 'env:TOKEN'}}, bob: {{token: '{PLANTED}${{env:TOKEN}}'}}}}\n"
+    )
+    assert [at for at, _ in made.secrets() if at[0] == "operators"] == [
+        ("operators", "anna", "token"),
+        ("operators", "bob", "token"),
+    ]
+    shown = made.redacted()
+    assert [shown["operators"][name]["token"] for name in ("anna", "bob")] == ["env:TOKEN", "***"]
+    assert shown["actions"]["approval_expires"] == "3d"
+    assert PLANTED not in json.dumps(shown) + repr(made) + repr(made.operators) + repr(made.model_dump())
+    assert not made.holds_plain_secrets()
 
 
 def test_an_error_survives_pickling() -> None:

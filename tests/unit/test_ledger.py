@@ -1,150 +1,103 @@
-"""The ledger: what is written is there after any end of the process, and holds no secrets."""
+"""What the ledger keeps out, and the file that it writes into while the state database is away."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
-from daemon.actions.ledger import Entry, Ledger, clean, read_entries
-from daemon.actions.request import Request, Result
-from fleet.errors import DaemonError
-
-
-def request(action: str = "backup", environment: str = "qa", key: str = "k1") -> Request:
-    return Request(environment, action, key, "alert BackupTooOld", 100.0, "old", {"databases": ["app"]}, {"a": "b"})
-
-
-async def a_run(ledger: Ledger, run_id: str, at: float, result: Result | None, asked: Request | None = None) -> None:
-    await ledger.request(run_id, asked or request())
-    await ledger.append(Entry.GUARD, run_id, at, allowed=True)
-    if result is not None:
-        await ledger.append(Entry.OUTCOME, run_id, at + 5, result=result.value, reason="r")
+from daemon.actions.ledger import SPOOL, Entry, Ledger, Subject, clean
+from daemon.state import StateDatabase
+from fleet.errors import StateAwayError
+from fleet.secrets import Secrets
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "actions.jsonl"
+def ledger(tmp_path: Path) -> Ledger:
+    """Of a state database that was never opened: it is away."""
+    return Ledger(StateDatabase(None, tmp_path, Secrets(time.monotonic)), tmp_path, lambda: 1000.0)
 
 
-async def test_history_is_by_environment_and_action_newest_first_and_survives(path: Path) -> None:
-    ledger = Ledger.open(path)
-    await a_run(ledger, "r1", 1000, Result.FAILED)
-    await a_run(ledger, "r2", 2000, Result.FIXED)
-    await a_run(ledger, "r3", 3000, Result.FIXED, request("analyze"))
-    await a_run(ledger, "r4", 4000, None)
-    await a_run(ledger, "r5", 5000, Result.FIXED, request(environment="production"))
-    before = ledger.history("qa", "backup")
-    assert [(run.result, run.at, run.key) for run in before.ended] == [
-        (Result.FIXED, 2005, "k1"),
-        (Result.FAILED, 1005, "k1"),
-    ]
-    assert list(before.running) == ["r4"]
-    assert sorted(before.begun) == [1000, 2000, 3000, 4000]
-    ledger.close()
-
-    again = Ledger.open(path)
-    assert again.history("qa", "backup") == before
-    assert again.unfinished() == ["r4"]
-    assert again.request_of("r4") == request()
-    assert again.request_of("nobody") is None
-    assert [entry["entry"] for entry in again.entries("r1")] == ["requested", "guard", "outcome"]
-    again.close()
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"bytes": 12, "figures": {"seconds": 1.5, "none": None}, "steps": ["dump", "record"], "ok": True},
+        "città 🐘",
+        10**30,
+        -0.0,
+        [],
+        None,
+    ],
+)
+def test_clean_keeps_what_is_no_secret(data: Any) -> None:
+    assert clean(data) == data
+    assert json.loads(json.dumps(clean(data), allow_nan=False)) == data
 
 
-async def test_a_refusal_is_written_but_is_no_run(path: Path) -> None:
-    ledger = Ledger.open(path)
-    await ledger.request("r1", request())
-    await ledger.append(Entry.GUARD, "r1", 1, allowed=False, ground="stopped", reason="all actions are stopped")
-    assert ledger.unfinished() == []
-    history = ledger.history("qa", "backup")
-    assert (history.running, history.ended, history.begun) == ([], [], [])
-    assert ledger.entries("r1")[1]["reason"] == "all actions are stopped"
-    ledger.close()
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        ((1, 2), [1, 2]),
+        (frozenset({"a"}), ["a"]),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        ("a\0b", "ab"),
+        ("a\ud800b", "a?b"),
+        ({"a\0b\udfff": 1}, {"ab?": 1}),
+        ({1: 2}, {"1": 2}),
+        (Path("/x"), "/x"),
+        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02 00:00:00+00:00"),
+        (ValueError("password=geheim"), "password=***"),
+    ],
+)
+def test_clean_gives_what_jsonb_takes(data: Any, kept: Any) -> None:
+    assert clean(data) == kept
 
 
-@pytest.mark.parametrize("torn", [b'{"at": 9, "run": "r2", "ent', b"\xff\xfe", b'{"at": 9}', b"[1, 2]", b'"text"'])
-async def test_a_torn_last_line_loses_only_itself(path: Path, torn: bytes) -> None:
-    ledger = Ledger.open(path)
-    await a_run(ledger, "r1", 1000, Result.FIXED)
-    ledger.close()
-    with path.open("ab") as file:
-        file.write(torn)
-
-    with capture_logs() as logs:
-        ledger = Ledger.open(path)
-    assert [entry["event"] for entry in logs] == ["ledger_line_unreadable"]
-    await a_run(ledger, "r3", 3000, Result.FIXED)
-    ledger.close()
-    ledger = Ledger.open(path)
-    assert [run.at for run in ledger.history("qa", "backup").ended] == [3005, 1005]
-    ledger.close()
+@pytest.mark.parametrize("name", ["password", "api_token", "Secret", "DSN", "db_password_old"])
+def test_clean_masks_by_name(name: str) -> None:
+    assert clean({"deep": [{name: {"user": "u"}, "kept": 1}]}) == {"deep": [{name: "***", "kept": 1}]}
 
 
-async def test_an_entry_of_an_unknown_make_is_left_out(path: Path) -> None:
-    ledger = Ledger.open(path)
-    await a_run(ledger, "r1", 1000, None)
-    ledger.close()
-    with path.open("a") as file:
-        file.write(json.dumps({"at": 1, "run": "r1", "entry": "outcome", "result": "wonderful"}) + "\n")
-    ledger = Ledger.open(path)
-    assert ledger.unfinished() == ["r1"]
-    ledger.close()
+def test_clean_masks_within_texts() -> None:
+    text = "postgresql://u:geheim@h/db failed, password=geheim"
+    assert clean({"reason": text}) == {"reason": "postgresql://u:***@h/db failed, password=***"}
 
 
-def test_one_process_at_a_time(path: Path) -> None:
-    ledger = Ledger.open(path)
-    with pytest.raises(DaemonError, match="held by another process"):
-        Ledger.open(path)
-    ledger.close()
-    Ledger.open(path).close()
-
-
-async def test_others_may_read_meanwhile(path: Path) -> None:
-    ledger = Ledger.open(path)
-    await a_run(ledger, "r1", 1000, Result.FIXED)
-    assert len(read_entries(path)) == 3
-    ledger.close()
-
-
-async def test_a_full_disk_is_told_and_the_entry_counts_until_the_end(path: Path) -> None:
-    ledger = Ledger.open(path)
-    full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, ledger._file.fileno())
-    os.close(full)
-    with pytest.raises(DaemonError, match="cannot be written"):
-        await ledger.request("r1", request())
-    with pytest.raises(DaemonError):
-        await ledger.append(Entry.GUARD, "r1", 1, allowed=True)
-    assert list(ledger.history("qa", "backup").running) == ["r1"]
-    ledger.close()
-
-
-def test_a_place_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DaemonError, match="cannot be opened"):
-        Ledger.open(tmp_path / "file" / "actions.jsonl")
-
-
-async def test_no_secret_reaches_the_file(path: Path) -> None:
-    ledger = Ledger.open(path)
-    parameters = {"api_token": "geheim1", "target": "postgresql://u:geheim2@h/db", "deep": [{"password": "geheim3"}]}
-    await ledger.request("r1", Request("qa", "backup", "k", "cli", 1.0, "see password=geheim4", parameters))
-    await ledger.append(Entry.OUTCOME, "r1", 2.0, result="failed", reason="cannot reach postgresql://u:geheim5@h/db")
-    ledger.close()
-    assert_clean(path)
-
-
-def assert_clean(path: Path) -> None:
-    text = path.read_text()
-    assert "geheim" not in text
-    assert text.count("***") == 5
+async def test_while_it_is_away_entries_go_into_a_file(ledger: Ledger) -> None:
+    for number in range(3):
+        await ledger.note(Entry.GUARD, Subject("r1", "qa", "backup", "anna"), number=number, reason="token=geheim\n")
+    path = ledger.data_dir / SPOOL
     assert path.stat().st_mode & 0o777 == 0o600
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["facts"] for row in rows] == [{"number": n, "reason": "token=***\n"} for n in range(3)]
+    assert len({row.pop("uid") for row in rows}) == 3
+    del rows[0]["facts"]
+    assert rows[0] == {
+        "at": 1000.0,
+        "entry": "guard",
+        "run_id": "r1",
+        "environment": "qa",
+        "action": "backup",
+        "person": "anna",
+    }
 
 
-def test_clean_keeps_what_is_no_secret() -> None:
-    data = {"bytes": 12, "figures": {"seconds": 1.5, "none": None}, "steps": ("dump", "record"), "ok": True}
-    assert clean(data) == {**data, "steps": ["dump", "record"]}
+async def test_what_cannot_be_brought_over_stays(ledger: Ledger) -> None:
+    assert await ledger.flush() == 0
+    await ledger.note(Entry.GUARD, Subject())
+    before = (ledger.data_dir / SPOOL).read_bytes()
+    with pytest.raises(StateAwayError):
+        await ledger.flush()
+    assert (ledger.data_dir / SPOOL).read_bytes() == before
+
+
+async def test_a_full_disk_is_told(ledger: Ledger) -> None:
+    (ledger.data_dir / SPOOL).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=os.strerror(28)):
+        await ledger.note(Entry.GUARD, Subject())

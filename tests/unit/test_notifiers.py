@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from daemon.actions import ActionEvent, Happened, Request, Result
+from daemon.actions import ActionEvent, Happened, Result, Run, RunState, Source
 from daemon.notifiers import Message, Notifier, Permanent, Receipt, Retryable, Severity
 from daemon.notifiers.console import ConsoleNotifier
 from daemon.notifiers.jsonl import JsonLinesNotifier
@@ -273,25 +273,54 @@ def test_a_severity_that_we_do_not_know_is_a_warning() -> None:
     assert (message.severity, message.title) == (Severity.WARNING, "X firing")
 
 
+RUN = Run(
+    id="r1",
+    key="k",
+    source=Source.ALERT,
+    environment="qa",
+    action="backup",
+    object="",
+    parameters={},
+    requested_by="alert TooOld",
+    requested_at=1.0,
+    reason="",
+    alert=None,
+    state=RunState.RUNNING,
+    approvals_needed=1,
+)
+
+
 @pytest.mark.parametrize(
     ("kind", "result", "title", "severity"),
     [
+        (Happened.REQUESTED, None, "backup requested", Severity.INFO),
         (Happened.PLANNED, None, "backup planned", Severity.INFO),
+        (Happened.PARKED, None, "backup waits", Severity.INFO),
+        (Happened.ASKED, None, "backup waits for an approval", Severity.WARNING),
+        (Happened.ANSWERED, None, "backup answered", Severity.INFO),
+        (Happened.TAKEN_OVER, None, "backup taken over", Severity.INFO),
         (Happened.STEP, None, "backup t done", Severity.INFO),
         (Happened.REFUSED, Result.REFUSED, "backup refused", Severity.INFO),
         (Happened.DONE, Result.FIXED, "backup fixed", Severity.GOOD),
         (Happened.DONE, Result.NOT_FIXED, "backup not fixed", Severity.WARNING),
         (Happened.DONE, Result.FAILED, "backup failed", Severity.CRITICAL),
-        (Happened.DONE, Result.INTERRUPTED, "backup interrupted", Severity.WARNING),
+        (Happened.DONE, Result.CANCELLED, "backup cancelled", Severity.INFO),
+        (Happened.ESCALATED, None, "backup needs a person", Severity.CRITICAL),
     ],
 )
 def test_an_event_of_an_action_becomes_a_message(
     kind: Happened, result: Result | None, title: str, severity: Severity
 ) -> None:
-    event = ActionEvent(
-        kind, "r1", 3, Request("qa", "backup", "k", "alert", 1.0), 2.0, "t", {"bytes": 1234567, "seconds": 1.25}, result
-    )
-    message = action_message(event)
-    assert (message.title, message.severity, message.environment) == (title, severity, "qa")
-    assert message.fields == {"bytes": "1,234,567", "seconds": "1.25"}
-    assert message.id == f"action:r1:3:{kind.value}"
+    message = action_message(ActionEvent(kind, RUN, 2.0, "t", {"bytes": 1234567, "seconds": 1.25, "a": "b"}, result))
+    assert (message.title, message.severity, message.environment, message.kind) == (title, severity, "qa", "action")
+    assert message.fields == {"bytes": "1,234,567", "seconds": "1.25", "a": "b"}
+    assert message.id == f"action:r1:{kind.value}:2.000000"
+
+
+def test_who_is_asked_is_told_how_to_answer() -> None:
+    asked = ActionEvent(Happened.ASKED, replace(RUN, approvals_needed=2), 2.0, "the plan")
+    message = action_message(asked)
+    assert message.title == "backup waits for two approvals"
+    assert message.text == "the plan\ncustode actions approve r1, or reject"
+    assert action_message(replace(asked, kind=Happened.STEP)).text == ""
+    assert action_message(replace(asked, at=3.0)).id != message.id

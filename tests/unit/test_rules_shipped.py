@@ -40,6 +40,16 @@ def test_every_file_ships_with_tests() -> None:
     assert [path.name for path in TEST_FILES] == [file.name for file in shipped()]
 
 
+ASKS = {
+    **dict.fromkeys(("BackupDue", "BackupMissing", "BackupTooOld"), "backup"),
+    **dict.fromkeys(("StatisticsStale", "StatisticsMissing"), "analyze"),
+    **dict.fromkeys(("FreezeLate", "XidAgeHigh", "XidWraparoundNear", "MultixactWraparoundNear"), "vacuum"),
+    **dict.fromkeys(("DeadTuplesHigh", "VacuumLate"), "vacuum"),
+    "IndexInvalid": "drop_invalid_index",
+    "TransactionLeftOpen": "terminate_idle_transaction",
+}
+
+
 def test_every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() -> None:
     documents = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in TEST_FILES]
     cases = [case for document in documents for test in document["tests"] for case in test["alert_rule_test"]]
@@ -57,7 +67,7 @@ def test_alert_says_what_people_and_the_status_table_need(rule: AlertRule) -> No
     )
     assert labels.get("promise", "") in {"", *PROMISES}  # without one, it breaks none
     assert labels.keys() <= {"severity", "promise", "action"}
-    assert labels.get("action") == ("backup" if rule.name in {"BackupDue", "BackupMissing", "BackupTooOld"} else None)
+    assert labels.get("action") == ASKS.get(rule.name)
     assert annotations.keys() == {"summary", "description", "runbook_url"}
     assert annotations["runbook_url"].endswith(f"README.md#{rule.name.lower()}")
     assert ("$labels.environment" in annotations["summary"]) == (rule.name not in OF_CUSTODE)

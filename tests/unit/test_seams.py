@@ -17,6 +17,7 @@ import fleet.secrets
 import fleet.stores
 from actions import Action
 from collectors import Collector
+from daemon.actions.metrics import NotActing
 from daemon.notifiers import Notifier
 from daemon.status import PROMISES
 from daemon.telemetry import Telemetry
@@ -87,7 +88,7 @@ def exported_by_the_daemon() -> set[str]:
 
 def test_the_names_of_the_daemons_own_metrics_are_those_of_its_samples() -> None:
     telemetry = Telemetry()
-    telemetry.actions.labels("backup", "done").inc()
+    telemetry.actions.attach(NotActing(), ["backup"])
     named = {labels.name for labels, _ in telemetry.samples()}
     assert {"custode_actions_total", "custode_build_info", "custode_store_series"} <= named
     assert named - exported_by_the_daemon() == set()

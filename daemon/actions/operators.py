@@ -1,0 +1,91 @@
+"""Who may ask, approve and stop; and who it is that asks."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+
+from daemon.config import OperatorSettings, Verb
+from fleet.errors import SecretError
+from fleet.secrets import Secrets
+
+_ROOT = "root"
+_DOING: Mapping[Verb, str] = {
+    "request": "ask for actions",
+    "approve": "approve or reject actions",
+    "stop": "stop and start all actions",
+}
+
+
+class Operators:
+    """Where none is configured, `account`, which runs the daemon, and root may do everything from its machine.
+
+    These two are one operator then, called like the account: nobody could tell two people from one with two accounts.
+    """
+
+    def __init__(self, configured: Mapping[str, OperatorSettings], account: str) -> None:
+        self._account = account
+        self._configured = configured
+        self._accounts = {operator.local_user or name: name for name, operator in configured.items()}
+        if not configured:
+            self._accounts = {account: account, _ROOT: account}
+
+    def by_local_user(self, account: str) -> str | None:
+        """The operator to whom an account on the daemon's machine belongs, None where it is nobody's."""
+        return self._accounts.get(account)
+
+    async def by_token(self, token: str, secrets: Secrets) -> str | None:
+        """The operator to whom a bearer token belongs. None: it is nobody's, or more than one's.
+
+        Raises:
+            SecretError: nobody's whose token can be read, and some cannot: whose it is is unknown.
+        """
+        presented = token.encode("utf-8", "surrogateescape")
+        found, unreadable = [], None
+        for name, operator in self._configured.items():  # all of them, so that the time tells nothing
+            if operator.token is None:
+                continue
+            try:
+                expected = await secrets.fill(operator.token)
+            except SecretError as error:
+                unreadable = SecretError(f"the token of the operator {name}: {error.message}", hint=error.hint)
+                continue
+            if expected and hmac.compare_digest(presented, expected.encode("utf-8", "surrogateescape")):
+                found.append(name)
+        if not found and unreadable is not None:
+            raise unreadable
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def token_hint(self) -> str:
+        """What a person whom `by_token` does not know can do."""
+        if any(operator.token is not None for operator in self._configured.values()):
+            return "send Authorization: Bearer TOKEN, with the token of an operator"
+        return "no operator has a token: write operators: {NAME: {token: env:VARIABLE}} in custode.yml"
+
+    def refusal(self, person: str, verb: Verb, environment: str | None, action: str | None) -> str | None:
+        """Why this person may not; None: may. `environment` and `action` None: all of them are concerned."""
+        if not self._configured:
+            return None if person == self._account else self._nobody(person)
+        operator = self._configured.get(person)
+        if operator is None:
+            return self._nobody(person)
+        if verb not in operator.may:
+            may = ", only " + " and ".join(_DOING[each] for each in operator.may) if operator.may else ""
+            return f"{person} may not {_DOING[verb]}{may} (operators.{person}.may)"
+        for key, allowed, asked, whole in (
+            ("environments", operator.environments, environment, "the whole fleet"),
+            ("actions", operator.actions, action, "all of them"),
+        ):
+            if allowed is not None and asked not in allowed:
+                some = ", ".join(allowed) or "none"
+                return f"{person} may {_DOING[verb]}, but only for the {key} {some}, not for {asked or whole}"
+        return None
+
+    def _nobody(self, person: str) -> str:
+        if self._configured:
+            return f"{person} is no operator; known are: {', '.join(self._configured)} (operators in custode.yml)"
+        return (
+            f"{person} is no operator: none is configured, so only {self._account} and root may act, from the daemon's "
+            f"machine; name people in operators in custode.yml"
+        )

@@ -1,0 +1,35 @@
+"""Taking a run over: the sessions of whoever had it before are ended, so that a sleeper who wakes can change nothing.
+
+A session that can write asks, once it is open, whether the run is still its own; so each is either open before it is
+ended here, or refused.
+"""
+
+from __future__ import annotations
+
+from actions import Job
+
+WAIT_MILLISECONDS = 5000  # until a session that was told to end is gone
+_OTHERS = """
+select pid, pg_terminate_backend(pid, $3) as gone
+from pg_stat_activity
+where starts_with(application_name, $1) and application_name <> $2 and pid <> pg_backend_pid()
+"""
+
+
+def application_name(run_id: str, attempt: int) -> str:
+    """What the server calls the sessions of one attempt."""
+    return f"custode/{run_id}/{attempt}"
+
+
+async def end_sessions(job: Job) -> None:
+    """End the sessions of earlier attempts on the environment, and wait until they are gone.
+
+    Raises:
+        TimeoutError: one of them does not end.
+        ConnectError: the environment cannot be reached.
+    """
+    ours = application_name(job.run_id, job.attempt)
+    async with job.connections.acquire() as connection:
+        others = await connection.fetch(_OTHERS, f"custode/{job.run_id}/", ours, WAIT_MILLISECONDS)
+    if not all(row["gone"] for row in others):
+        raise TimeoutError(f"a session of an earlier attempt, custode/{job.run_id} in pg_stat_activity, does not end")

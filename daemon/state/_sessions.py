@@ -1,0 +1,70 @@
+"""Sessions with the state database, and what their errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import asyncpg
+from asyncpg.exceptions import ClientConfigurationError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from fleet.dsn import plain_dsn
+from fleet.errors import StateAwayError, StateError
+from migrations.state import SCHEMA
+
+CONNECT_SECONDS = 5.0
+SETTINGS = {
+    "search_path": SCHEMA,
+    "application_name": "custode-state",
+    "statement_timeout": "10s",
+    "lock_timeout": "5s",
+    # a daemon that is frozen within a transaction must not hold up the others
+    "idle_in_transaction_session_timeout": "5s",
+    "jit": "off",
+}
+# migrations wait for each other, and may take their time
+MIGRATION_SETTINGS = SETTINGS | {
+    "statement_timeout": "0",
+    "lock_timeout": "60s",
+    "idle_in_transaction_session_timeout": "0",
+}
+REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
+# what may come of a broken connection, besides much else
+DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)
+_AWAY_STATES = ("57P", "08", "25006", "53300")  # shut down, broken, a standby, full
+
+
+async def open_session(dsn: str, settings: Mapping[str, str] = SETTINGS) -> asyncpg.Connection:
+    """A new session; `dsn` is libpq's or SQLAlchemy's spelling.
+
+    Raises:
+        StateError: the URL can never work.
+        StateAwayError: the server cannot be reached or refuses us; where it is the password, REFUSED is the cause.
+    """
+    try:
+        return await asyncpg.connect(plain_dsn(dsn), timeout=CONNECT_SECONDS, server_settings=dict(settings))
+    except TimeoutError as error:
+        raise StateAwayError(f"the state database does not answer within {CONNECT_SECONDS:g} s") from error
+    except (OSError, asyncpg.PostgresError) as error:  # before ValueError, which a bad certificate is as well
+        raise StateAwayError(f"the state database cannot be reached: {error}") from error
+    except (ValueError, ClientConfigurationError) as error:
+        # its text may quote a part of the URL, and with it of the password
+        raise StateError(
+            f"the URL of the state database cannot be used ({type(error).__name__})",
+            hint="is state.url postgresql://user:password@host/database, with what is special percent-encoded?",
+        ) from None
+    except asyncpg.InterfaceError as error:
+        raise StateAwayError(f"the state database cannot be reached: {error}") from error
+
+
+def says_away(error: BaseException) -> bool:
+    """Whether the server itself said that it cannot serve now."""
+    told = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(told, "sqlstate", None)
+    return isinstance(state, str) and state.startswith(_AWAY_STATES)
+
+
+def plain(error: BaseException) -> str:
+    """What the driver said, without what SQLAlchemy adds: statements and their values, links."""
+    told = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return str(told if told is error else told.__cause__ or told)

@@ -1,0 +1,247 @@
+"""Trouble for every action: how to plant it in a database, and how to count what an action did about it.
+
+A case holds no state of its own: planted by one process, it can be counted by another (`Ground.held` keeps what must
+stay open, and is needed where the case says so). `effects` counts in the database or the store, so that "exactly once"
+can be told from "at least once".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+
+from actions import Action, Job, Plan
+from actions._action import Figures
+from fleet.backups import read_manifests
+from fleet.connections import Connections
+from fleet.environment import Environment
+from fleet.secrets import Secrets
+from fleet.stores.local import LocalStore
+
+DEADLINE = 20.0
+
+
+async def anybody() -> None:
+    return
+
+
+def job_for(environment: Environment, **fields: Any) -> Job:
+    """A job as the daemon makes it; `check` is asked of the sessions that can write, before they are lent."""
+    values: dict[str, Any] = {"run_id": uuid4().hex[:12], "attempt": 1, "stores": {}} | fields
+    secrets = Secrets(time.monotonic)
+    changes = Connections(
+        environment,
+        secrets,
+        statement_seconds=3600,
+        read_only=False,
+        application_name=f"custode/{values['run_id']}/{values['attempt']}",
+        check=values.pop("check", anybody),
+    )
+    common: dict[str, Any] = {"started_at": time.time(), "now": time.time, "progress": lambda _ratio, _text: None}
+    reading = Connections(environment, secrets)
+    made: dict[str, Any] = {"environment": environment, "secrets": secrets, "connections": reading, "changes": changes}
+    return Job(**(common | made | values))
+
+
+async def close(job: Job) -> None:
+    await job.connections.close()
+    await job.changes.close()
+
+
+@asynccontextmanager
+async def at_work(environment: Environment, **fields: Any) -> AsyncIterator[Job]:
+    job = job_for(environment, **fields)
+    try:
+        yield job
+    finally:
+        await close(job)
+
+
+async def run_all(action: Action[Any], job: Job, parameters: Any, plan: Plan) -> list[Figures]:
+    """Run the steps of a plan; what each of them returned."""
+    return [await step.run() for step in action.steps(job, parameters, plan)]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where trouble is planted: a database of its own, as its superuser, and a store."""
+
+    dsn: str
+    database: str
+    sql: asyncpg.Connection
+    store: Path
+    held: list[asyncpg.Connection] = field(default_factory=list)
+
+    async def open(self, application_name: str) -> asyncpg.Connection:
+        """A client's session, open until the end of the test."""
+        connection = await asyncpg.connect(self.dsn, server_settings={"application_name": application_name})
+        self.held.append(connection)
+        return connection
+
+    async def close(self) -> None:
+        for connection in self.held:
+            if not connection.is_closed():
+                await connection.close(timeout=2)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait until it holds. Raises AssertionError after DEADLINE seconds."""
+    end = time.monotonic() + DEADLINE
+    while not await condition():
+        assert time.monotonic() < end, f"not within {DEADLINE:g} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+async def none_ever(_ground: Ground) -> int:
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`plant` makes the trouble and returns the parameters; a whole run then has `expected` effects.
+
+    `left_overs` counts what must not be there once a run has ended, whether it went through or was undone.
+    """
+
+    plant: Callable[[Ground], Awaitable[Mapping[str, Any]]]
+    effects: Callable[[Ground], Awaitable[int]]
+    expected: int
+    left_overs: Callable[[Ground], Awaitable[int]] = none_ever
+    repeats: bool = False  # there is always something to do, so that a second run has its effects again
+    fenced: bool = True  # its effects are in a database, written through `Job.changes`
+
+
+# two tables, one of a name to be quoted, that autovacuum leaves to us
+_TABLES = """
+    create table notes (id int primary key, text text) with (autovacuum_enabled = false);
+    create table "Odd "" name" (like notes including all) with (autovacuum_enabled = false);
+    insert into notes select i, 'text ' || i from generate_series(1, 5000) i;
+    insert into "Odd "" name" select * from notes
+"""
+
+
+async def plant_stale(ground: Ground) -> Mapping[str, Any]:
+    await ground.sql.execute(_TABLES)
+    await until(lambda: _counted(ground, "n_mod_since_analyze = 5000"), "changes are counted")
+    return {"datname": ground.database}
+
+
+async def count_analyzes(ground: Ground) -> int:
+    return await _sum(ground, "analyze_count")
+
+
+async def plant_dead_rows(ground: Ground) -> Mapping[str, Any]:
+    await ground.sql.execute(_TABLES)
+    await ground.sql.execute('delete from notes where id % 2 = 0; delete from "Odd "" name" where id % 2 = 0')
+    await until(lambda: _counted(ground, "n_dead_tup = 2500"), "dead rows are counted")
+    return {"datname": ground.database}
+
+
+async def count_vacuums(ground: Ground) -> int:
+    return await _sum(ground, "vacuum_count")
+
+
+async def plant_invalid_indexes(ground: Ground) -> Mapping[str, Any]:
+    """What a failed CREATE and a failed REINDEX leave; what is dropped from now on is counted by an event trigger."""
+    await ground.sql.execute("""
+        create table notes (id int, text text);
+        insert into notes select i / 2, 'text ' || i from generate_series(1, 1000) i;
+        create index by_text on notes (text);
+        create table dropped_objects (identity text);
+        create function count_dropped() returns event_trigger language plpgsql as $$ begin
+            insert into dropped_objects select object_identity from pg_event_trigger_dropped_objects()
+                where object_type = 'index';
+        end $$;
+        create event trigger count_dropped on sql_drop execute function count_dropped()
+    """)
+    for statement in (
+        'create unique index concurrently "by ""id" on notes (id)',
+        'reindex index concurrently "by ""id"',
+    ):
+        try:
+            await ground.sql.execute(statement)
+        except asyncpg.UniqueViolationError:
+            continue
+        raise AssertionError("the build was to fail")
+    return {"datname": ground.database, "schemaname": "public", "relname": "notes"}
+
+
+async def count_dropped_indexes(ground: Ground) -> int:
+    return int(await ground.sql.fetchval("select count(*) from dropped_objects"))
+
+
+async def plant_idle_transactions(ground: Ground) -> Mapping[str, Any]:
+    """Two clients that forgot, and one that is only idle. Needs `held`, in the process that planted."""
+    await ground.sql.execute("create table if not exists notes (id int)")
+    for _ in range(2):
+        client = await ground.open("forgetful")
+        await client.execute("begin; insert into notes values (1)")
+    await ground.open("patient")
+
+    async def idle() -> bool:
+        count = await ground.sql.fetchval(
+            """select count(*) from pg_stat_activity where datname = current_database()
+            and state = 'idle in transaction' and clock_timestamp() - state_change > interval '50 ms'"""
+        )
+        return bool(count == 2)
+
+    await until(idle, "two sessions idle in a transaction")
+    return {"datname": ground.database, "idle_for": "50ms"}
+
+
+async def count_terminated(ground: Ground) -> int:
+    """Sessions of the clients that were ended by somebody."""
+    await asyncio.sleep(0)
+    return sum(connection.is_closed() for connection in ground.held)
+
+
+async def plant_rows(ground: Ground) -> Mapping[str, Any]:
+    await ground.sql.execute("create table notes as select i as id, md5(i::text) as t from generate_series(1, 2000) i")
+    return {"databases": [ground.database]}
+
+
+async def count_backups(ground: Ground) -> int:
+    """Good backups whose dumps are all there."""
+    store = LocalStore(LocalStore.Options(path=ground.store))
+    kept = {stat.key for stat in await store.list()}
+    good = [manifest for manifest in await read_manifests(store, "qa") if manifest.succeeded]
+    return sum(all(dump.key in kept for dump in manifest.databases) for manifest in good)
+
+
+async def stray_dumps(ground: Ground) -> int:
+    """Objects that no manifest names."""
+    store = LocalStore(LocalStore.Options(path=ground.store))
+    named = {dump.key for manifest in await read_manifests(store, "qa") for dump in manifest.databases}
+    return sum(stat.key not in named and not stat.key.endswith("/manifest.json") for stat in await store.list())
+
+
+CASES: Mapping[str, Case] = {
+    "analyze": Case(plant_stale, count_analyzes, 2),
+    "backup": Case(plant_rows, count_backups, 1, stray_dumps, repeats=True, fenced=False),
+    "drop_invalid_index": Case(plant_invalid_indexes, count_dropped_indexes, 2),
+    "terminate_idle_transaction": Case(plant_idle_transactions, count_terminated, 2),
+    "vacuum": Case(plant_dead_rows, count_vacuums, 2),
+}
+
+
+async def _counted(ground: Ground, condition: str) -> bool:
+    """Whether it holds for both tables."""
+    return await counted(ground.sql, condition) == 2
+
+
+async def counted(sql: asyncpg.Connection, condition: str) -> int:
+    """Of how many tables it holds, once what the session counted is flushed."""
+    await sql.fetchval("select pg_stat_force_next_flush()")
+    return int(await sql.fetchval(f"select count(*) from pg_stat_user_tables where {condition}"))  # noqa: S608
+
+
+async def _sum(ground: Ground, column: str) -> int:
+    return int(await ground.sql.fetchval(f"select coalesce(sum({column}), 0) from pg_stat_user_tables"))  # noqa: S608
