@@ -167,6 +167,7 @@ class Acting:
         held = self.environments
         if lost:
             self._engine.serve_environments(held)
+            await self._engine.left()
             await self._hold(held)
             await self._mirror.lose(lost)
         if gained:

@@ -54,6 +54,13 @@ class Engine:
                 self._turns[run_id].cancel()
         self._look.set()
 
+    async def left(self) -> None:
+        """Until nothing runs here any more on environments that are not ours: another daemon may take it up."""
+        elsewhere = [run_id for run_id, place in self.work.places.items() if place not in self._environments]
+        turns = [self._turns[run_id] for run_id in elsewhere if run_id in self._turns]
+        if turns:
+            await asyncio.wait(turns)
+
     def look(self) -> None:
         """Sweep at once: something has changed."""
         self._look.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.actions.guard import Ended, History, Limits, Running, breaker_open
@@ -19,6 +19,24 @@ _LATELY = 500  # runs of which the breakers are shown
 _REMEMBERED = 20  # earlier runs that a decision looks at
 _DECIDING = 0x43555354  # of pg_advisory_xact_lock: decisions are made one at a time, or limits would not hold
 
+# one question: it is asked twice on the way to every run. What is paused, or waits to try again, asks once more for its
+# place and does not hold one
+_HISTORY = text("""
+    select
+        (select coalesce(json_agg(json_build_array(id, environment, action, object, databases, store)), '[]')
+            from action_run
+            where state = 'running' and begun_at is not null and ground is null and id <> :id) as running,
+        (select coalesce(json_agg(json_build_array(id, result, extract(epoch from ended_at)) order by ended_at desc),
+                '[]')
+            from (select id, result, ended_at from action_run
+                where environment = :environment and action = :action and object = :object
+                    and state = 'ended' and begun_at is not null
+                order by ended_at desc limit :most) as earlier) as ended,
+        count(*) filter (where environment = :environment) as begun_here,
+        count(*) as begun_fleet
+    from action_run where begun_at > to_timestamp(:since)
+""")
+
 
 async def decide_alone(connection: AsyncConnection) -> None:
     """Until the end of this transaction no other decides: what is counted now is so when the run begins."""
@@ -27,25 +45,14 @@ async def decide_alone(connection: AsyncConnection) -> None:
 
 async def history(connection: AsyncConnection, run: Run, now: float) -> History:
     """What a decision about a run rests on."""
-    columns = (RUN.c[name] for name in ("id", "environment", "action", "object", "databases", "store"))
-    # what is paused, or waits to try a step again, asks once more for its place
-    begun = and_(RUN.c.state == "running", RUN.c.begun_at.is_not(None), RUN.c.ground.is_(None), RUN.c.id != run.id)
+    about = {name: getattr(run, name) for name in ("id", "environment", "action", "object")}
+    row = (await connection.execute(_HISTORY, about | {"most": _REMEMBERED, "since": now - HOUR})).one()
     running = [
-        Running(row.id, row.environment, row.action, row.object, _databases(row.databases), row.store)
-        for row in await connection.execute(select(*columns).where(begun))
+        Running(run_id, environment, action, target, _databases(databases), store)
+        for run_id, environment, action, target, databases, store in row.running
     ]
-    same = [RUN.c[name] == getattr(run, name) for name in ("environment", "action", "object")]
-    earlier = (
-        select(RUN.c.id, RUN.c.result, RUN.c.ended_at)
-        .where(*same, RUN.c.state == "ended", RUN.c.begun_at.is_not(None))
-        .order_by(RUN.c.ended_at.desc())
-        .limit(_REMEMBERED)
-    )
-    ended = [Ended(row.id, Result(row.result), row.ended_at) for row in await connection.execute(earlier)]
-    here = func.count().filter(RUN.c.environment == run.environment)
-    recent = and_(RUN.c.begun_at > now - HOUR, RUN.c.id != run.id)
-    begun_here, begun_fleet = (await connection.execute(select(here, func.count()).where(recent))).one()
-    return History(running, ended, begun_here, begun_fleet)
+    ended = [Ended(run_id, Result(result), at) for run_id, result, at in row.ended]
+    return History(running, ended, row.begun_here, row.begun_fleet)
 
 
 async def standing(

@@ -31,6 +31,7 @@ _MASKED = "***"
 _SECRET_NAMES = ("password", "secret", "token", "dsn")
 _COLUMNS = ("uid", "at", "entry", "run_id", "environment", "action", "person", "facts")
 SPOOL = "ledger-spool.jsonl"
+_WRITE = insert(LedgerEntry)
 # a connection that broke at the commit leaves open whether an entry is there
 _INSERT = insert(LedgerEntry).on_conflict_do_nothing(index_elements=["uid"])
 
@@ -72,7 +73,7 @@ class Ledger:
 
     async def write(self, connection: AsyncConnection, entry: Entry, subject: Subject, **facts: Any) -> None:
         """Texts are freed of secrets."""
-        await connection.execute(insert(LedgerEntry).values(**self._row(entry, subject, facts)))
+        await connection.execute(_WRITE, self._row(entry, subject, facts))
 
     async def note(self, entry: Entry, subject: Subject, **facts: Any) -> None:
         """Write an entry, into the file while the state database is away; `flush` brings it over.

@@ -94,9 +94,9 @@ class QueueSession:
         if self._session is None or self._session.is_closed():
             session = await self._state.connect()
             session.add_termination_listener(lambda _: self.wake())
+            self._session = session
             # that a job was picked or is done may be forgotten in a crash: then it is picked once more
             await session.execute("set synchronous_commit = off")
-            self._session = session
             for channel, callback in self._listeners:
                 await session.add_listener(channel, _relay(callback))
             self.wake()  # what was told meanwhile nobody heard

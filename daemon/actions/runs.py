@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Protocol, cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import CursorResult, Table, and_, func, or_, select, update
+from sqlalchemy import CursorResult, Table, and_, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -185,11 +185,12 @@ async def change(connection: AsyncConnection, run: Run, **values: Any) -> Run:
 
 
 async def begin_step(connection: AsyncConnection, run: Run, number: int, name: str, at: float) -> int:
-    """Put on record that a step begins; which try it is."""
-    await write(connection, run, step=name, ground=None, parked=None)
+    """Put on record that a step of a run that is ours begins; which try it is."""
     row = {"run_id": run.id, "number": number, "name": name, "attempt": run.attempt, "begun_at": at}
     query = insert(_STEP).values(row)
-    again = {"attempt": run.attempt, "begun_at": at, "tries": _STEP.c.tries + 1, "error": None}
+    # one that ended with its process was no try
+    tries = _STEP.c.tries + case((_STEP.c.error.is_not(None), 1), else_=0)
+    again = {"attempt": run.attempt, "begun_at": at, "tries": tries, "error": None}
     statement = query.on_conflict_do_update(index_elements=["run_id", "number"], set_=again).returning(_STEP.c.tries)
     return int((await connection.execute(statement)).scalar_one())
 

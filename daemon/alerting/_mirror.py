@@ -160,6 +160,7 @@ class AlertMirror:
     async def serve(self) -> None:
         """Write behind, until cancelled."""
         self._loop = asyncio.get_running_loop()
+        self._fresh.set()  # what was noted before
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LONGEST_PAUSE):  # wait_for may lose a cancellation before Python 3.12

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from daemon.state._migrations import Revision, migrate, read_revision
 from daemon.state._server import StateServer
-from daemon.state._sessions import DATABASE_ERRORS, REFUSED, open_session, plain, says_away
+from daemon.state._sessions import DATABASE_ERRORS, REFUSED, open_session, plain, says_away, says_busy
 from fleet.errors import SecretError, StateAwayError, StateError
 from fleet.secrets import Secrets, SecretText
 
@@ -108,6 +108,8 @@ class StateDatabase:
                         await connection.exec_driver_sql("set local synchronous_commit = off")
                     yield connection
             except DATABASE_ERRORS as error:
+                if not session.is_closed() and says_busy(error):
+                    raise StateAwayError(f"the state database is busy: {plain(error)}", hint=_HINT) from error
                 if not session.is_closed() and not says_away(error):
                     raise
                 await connection.invalidate()

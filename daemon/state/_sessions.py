@@ -31,6 +31,7 @@ MIGRATION_SETTINGS = SETTINGS | {
 REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 # what may come of a broken connection, besides much else
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)
+_BUSY_STATES = ("55P03", "40P01", "40001")  # a lock in vain, a deadlock, not serializable
 _AWAY_STATES = ("57P", "08", "25006", "53300")  # shut down, broken, a standby, full
 
 
@@ -55,6 +56,12 @@ async def open_session(dsn: str, settings: Mapping[str, str] = SETTINGS) -> asyn
         ) from None
     except asyncpg.InterfaceError as error:
         raise StateAwayError(f"the state database cannot be reached: {error}") from error
+
+
+def says_busy(error: BaseException) -> bool:
+    """Whether somebody else was in the way, such as a daemon that is frozen: to be tried again."""
+    told = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(told, "sqlstate", None) in _BUSY_STATES
 
 
 def says_away(error: BaseException) -> bool:

@@ -101,7 +101,7 @@ class ActionRun(Base):
             postgresql_where=text("state = 'queued'"),
         ),
         Index("action_run_held", "ground", "requested_at", postgresql_where=text("state = 'queued'")),
-        Index("action_run_begun", "begun_at"),
+        Index("action_run_begun", "begun_at", postgresql_include=["environment"]),
         Index("action_run_running", "environment", postgresql_where=text("state = 'running'")),
         Index("action_run_latest", text("ended_at desc")),
         Index("action_run_ended", "environment", "action", "object", text("ended_at desc")),

@@ -71,7 +71,10 @@ async def test_what_cannot_be_verified_is_not_fixed_and_stays_done(make_daemon: 
     daemon = await make_daemon(action)
     with capture_logs() as logs:  # one of structlog's own tracebacks takes many seconds
         run = await daemon.until(await daemon.ask(request()))
-    assert [entry["event"] for entry in logs] == (["verify_broke"] if isinstance(error, RuntimeError) else [])
+    # what may pass is looked at twice more
+    assert [entry["event"] for entry in logs] == (
+        ["verify_broke"] if isinstance(error, RuntimeError) else ["verify_tried_again"] * 2
+    )
     assert (run.result, run.outcome) == (Result.NOT_FIXED, f"whether it helped is unknown: {error}")
     assert action.done == ["qa/first", "qa/second"]
 

@@ -41,20 +41,26 @@ T = TypeVar("T")
 
 async def apply(turn: Turn) -> Stop | None:
     steps = turn.action.steps(turn.job, turn.parameters, turn.plan)
-    async with turn.means.state.begin() as connection:
-        finished = await runs.finished_steps(connection, turn.run)
+    finished = await _finished(turn)
     for number, step in enumerate(steps if turn.plan.steps else (), 1):
         if number not in finished and (stop := await _step(turn, number, step)) is not None:
             return stop
     return None
 
 
+async def _finished(turn: Turn) -> set[int]:
+    if turn.run.attempt == 1 and turn.run.step is None:  # nobody was here before
+        return set()
+    async with turn.means.state.begin() as connection:
+        return await runs.finished_steps(connection, turn.run)
+
+
 async def _step(turn: Turn, number: int, step: Step) -> Stop | None:
     turn.ratio, turn.doing, turn.step_begun = 0.0, "", turn.means.now()
     async with turn.means.state.begin() as connection:
-        asked = await _held_up(turn, connection)
-        if asked is not None:
-            return asked
+        held_up = await _held_up(turn, connection, step.name)
+        if held_up is not None:
+            return held_up
         tries = await runs.begin_step(connection, turn.run, number, step.name, turn.step_begun)
         await turn.record(connection, Entry.STEP, name=step.name, state="begun", attempt=turn.run.attempt, tries=tries)
     turn.applying = True
@@ -93,16 +99,16 @@ async def persist(turn: Turn, write: Callable[[], Awaitable[T]]) -> T:
             await turn.means.state.returned()
 
 
-async def _held_up(turn: Turn, connection: AsyncConnection) -> Stop | None:
-    """Between two steps: the stop switch, and whoever asked for a pause."""
+async def _held_up(turn: Turn, connection: AsyncConnection, step: str) -> Stop | None:
+    """Between two steps: the stop switch, and whoever asked for a pause. What is ours goes on to `step`."""
     switch = await turn.means.stopped(connection)
     if switch is None or switch.stopped:
         by = f" by {switch.by}" if switch is not None and switch.by else ""
         return Parked("stopped", f"all actions are stopped{by}; it goes on once they are released")
-    fresh = await runs.get(connection, turn.run.id)
-    if fresh is None or fresh.asked != "pause":
+    turn.run = await runs.write(connection, turn.run, step=step, ground=None, parked=None)
+    if turn.run.asked != "pause":
         return None
-    reason = f"paused by {fresh.asked_by}"
+    reason = f"paused by {turn.run.asked_by}"
     turn.run = await runs.write(connection, turn.run, state="paused", ground="paused", parked=reason, asked=None)
     return Asked()
 

@@ -96,7 +96,7 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("state <> 'ended'"),
     )
-    op.create_index("action_run_begun", "action_run", ["begun_at"], schema=SCHEMA)
+    op.create_index("action_run_begun", "action_run", ["begun_at"], schema=SCHEMA, postgresql_include=["environment"])
     op.create_index(
         "action_run_running",
         "action_run",
