@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# the tests wait a lot for real servers: two files at a time
+JOBS   ?= 2
 
 .PHONY: demo test check chaos docs lock clean
 
@@ -19,7 +21,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/custode demo $(ARGS)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -167,7 +167,7 @@ class Work:
             await asyncio.sleep(PULSE_SECONDS)
             with suppress(StateAwayError):  # then nobody else can take it over either
                 try:
-                    async with self.means.state.begin() as connection:
+                    async with self.means.state.begin(durable=False) as connection:
                         fresh = await runs.write(connection, turn.run, progress=self._progress(turn))
                 except FencedError:
                     turn.interrupted = "fenced"

@@ -80,10 +80,12 @@ def daemon(scratch: Path, server: EmbeddedServer) -> Iterator[Daemon]:
     folder.chmod(0o755)
     daemon = Daemon(folder, server.dsn())
     yield daemon
-    for process in daemon.processes:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+    if daemon.processes[-1].poll() == 0:
+        return
+    if daemon.processes[-1].poll() is not None:
+        daemon.start()  # only a daemon stops the server of its state that a killed one left
+    daemon.processes[-1].terminate()
+    assert daemon.processes[-1].wait(timeout=30) == 0
 
 
 def test_it_serves_and_stops_on_sigterm(daemon: Daemon) -> None:

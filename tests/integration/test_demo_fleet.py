@@ -101,13 +101,13 @@ def test_progress_counts_the_chunks_of_each_environment(running: Running) -> Non
 
 
 @everywhere
-async def test_the_watcher_sees_all_and_changes_nothing(fleet: DemoFleet, name: str) -> None:
+async def test_the_watcher_sees_all_and_may_mend_what_the_application_owns(fleet: DemoFleet, name: str) -> None:
     async with connect(fleet.dsn(name)) as connection:
         assert await connection.fetchval("select current_user") == "custode"
-        assert await connection.fetchval("select pg_has_role('pg_monitor', 'usage')")
+        for role in ("pg_monitor", "pg_maintain", "pg_signal_backend", OWNER):
+            assert await connection.fetchval("select pg_has_role($1, 'usage')", role), role
         assert await connection.fetchval("select count(*) from users") > 0
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.execute("delete from users")
+        assert not await connection.fetchval("select rolsuper from pg_roles where rolname = current_user")
 
 
 @everywhere
