@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# the tests wait a lot for real servers: two files at a time
+# the tests wait a lot for real servers: two files at a time, and whole daemons apart from the rest
 JOBS   ?= 2
 
 .PHONY: demo test check chaos docs lock clean
@@ -21,7 +21,8 @@ demo: $(VENV)/.runtime
 	$(BIN)/custode demo $(ARGS)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/unit tests/integration $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/acceptance tests/chaos $(ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
