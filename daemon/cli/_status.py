@@ -9,6 +9,7 @@ import aiohttp
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from daemon.cli._client import url_of
 from daemon.cli._console import ConfigOption, JsonOption, config_path, err, out, print_json
 from daemon.config import LogSettings, Settings, load
 from daemon.logs import configure_logs
@@ -31,9 +32,7 @@ def status(config: ConfigOption = None, json: JsonOption = False) -> None:
 
 
 async def _board(settings: Settings) -> Board:
-    listen = settings.listen
-    host = "127.0.0.1" if listen.host in ("0.0.0.0", "::") else listen.host  # noqa: S104 - to ask, not to bind
-    url = f"http://[{host}]:{listen.port}" if ":" in host else f"http://{host}:{listen.port}"
+    url = url_of(settings.listen)
     try:
         return await ask(url)
     except (aiohttp.ClientError, TimeoutError, ValidationError):

@@ -95,7 +95,6 @@ class Situation:
 class Ground(StrEnum):
     """Why not, or not yet: a word that does not change, beside the words for people."""
 
-    INVALID = "invalid"  # of the engine: no such action, or parameters that make no sense
     FORBIDDEN = "forbidden"
     NOT_ALLOWED = "not_allowed"
     NO_LONGER_NEEDED = "no_longer_needed"
