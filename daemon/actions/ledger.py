@@ -95,11 +95,14 @@ class Ledger:
         async with self._spooling:
             if not path.exists():
                 return 0
-            rows = await asyncio.to_thread(_read_rows, path)
+            rows, damaged = await asyncio.to_thread(_read_rows, path)
             if rows:
                 async with self.state.begin() as connection:
                     await connection.execute(_INSERT, rows)  # one by one: a statement has room for some thousand
-            path.unlink()
+            if damaged:  # for a person to look at
+                path.replace(path.with_suffix(".unreadable"))
+            else:
+                path.unlink()
         log.info("ledger_spool_flushed", entries=len(rows))
         return len(rows)
 
@@ -143,15 +146,17 @@ class Ledger:
             os.close(handle)
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    rows = []
+def _read_rows(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """The entries, and whether there are lines that are none."""
+    rows, damaged = [], False
     for number, line in enumerate(path.read_bytes().splitlines(), 1):  # of bytes: texts have more kinds of line ends
         try:
             entry = json.loads(line)
             rows.append({name: entry[name] for name in _COLUMNS})
         except (ValueError, KeyError, TypeError):
+            damaged = True
             log.warning("ledger_spool_line_unreadable", path=str(path), line=number)
-    return rows
+    return rows, damaged
 
 
 def clean(value: Any) -> Any:

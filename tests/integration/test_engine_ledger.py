@@ -109,5 +109,7 @@ async def test_a_torn_line_loses_only_itself(ledger: Ledger, torn: bytes) -> Non
     path.write_bytes(torn + b"\n" + path.read_bytes())
     with capture_logs() as logs:
         assert await ledger.flush() == 1
+    assert not path.exists()
+    assert path.with_suffix(".unreadable").exists(), "what could not be read stays for a person"
     assert [each["event"] for each in logs] == ["ledger_spool_line_unreadable", "ledger_spool_flushed"]
     assert await count(ledger) == 1
