@@ -42,6 +42,7 @@ class Job:
     stores: Mapping[str, Store]
     now: Callable[[], float]
     progress: Progress
+    elsewhere: Callable[[str], Job] | None = None  # the same run on another environment, by name; raises ActionError
     client_tools: Path | None = None  # folder of pg_dump and its like; None: the PATH, then the embedded server's
     data: dict[str, Any] = field(default_factory=dict)  # what earlier steps found, for later ones
 
@@ -114,10 +115,15 @@ class Action(ABC, Generic[P]):
     risk: ClassVar[Risk]
     subjects: ClassVar[tuple[str, ...]] = ()  # collectors to run at once after it, so that the world is re-read
     conflicts: ClassVar[frozenset[str]] = frozenset()  # actions that must not run on the same database at once
+    windowed: ClassVar[bool] = True  # waits for the maintenance window where its risk asks for one
 
     @abstractmethod
     def parameters(self) -> type[P]:
         """The pydantic model of what a request may say."""
+
+    def risk_of(self, _parameters: P) -> Risk:
+        """The risk of a run with these parameters."""
+        return self.risk
 
     def target(self, _parameters: P) -> Target:
         """What a run with these parameters works on."""

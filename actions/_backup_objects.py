@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from actions._action import Job
 from fleet.backups import manifest_key, read_manifests
-from fleet.backups.manifest import ROOT
+from fleet.backups.manifest import ROOT, inventory_key
 from fleet.stores import Store
 
 
@@ -35,6 +35,7 @@ async def delete_run(store: Store, job: Job) -> None:
     kept = {one.id for one in await read_manifests(store, job.environment.name) if not one.succeeded}
     if data is not None and data["id"] not in kept:
         await store.delete(manifest_key(job.environment.name, data["id"]))
+        await store.delete(inventory_key(job.environment.name, data["id"]))
     await _delete(store, job, lambda _attempt: True)
 
 

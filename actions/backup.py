@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
@@ -14,20 +13,20 @@ import structlog
 from pydantic import Field
 
 from actions._action import Action, Figures, Job, Plan, Step, Target, Verdict
-from actions._backup_objects import attempt_of, delete_attempt, delete_run, sweep
+from actions._backup_engines import Begun, take
+from actions._backup_objects import delete_attempt, delete_run, sweep
 from fleet.backups import (
-    DatabaseDump,
     Manifest,
     backup_id,
-    dump_key,
     manifest_key,
     read_manifest,
     read_manifests,
     write_manifest,
 )
-from fleet.backups.archive import Archive, Tell, find_damage
-from fleet.backups.facts import databases_of, read_facts, table_bytes
+from fleet.backups.damage import find_damage
+from fleet.backups.facts import databases_of, table_bytes
 from fleet.backups.libpq import client_environment
+from fleet.backups.manifest import Engine
 from fleet.backups.scrub import scrub
 from fleet.client_tools import Tool, find_tool
 from fleet.errors import ActionError, ConnectError, CustodeError
@@ -37,8 +36,19 @@ from fleet.stores import Store
 log = structlog.get_logger()
 
 _GROWTH = 1.2  # a backup may be this much larger than the one before
-_DUMP_TIMEOUT = timedelta(hours=12)
+_COPY_TIMEOUT = timedelta(hours=12)  # less than garbage waits to be removed
 _PLAIN_RATIO = 2.0  # vectors are twice as long as text than as stored
+_HOW: dict[Engine, str] = {"snapshot": "a snapshot", "custom": "pg_dump", "plain": "pg_dump as SQL"}
+_COMMANDS: dict[Engine, str] = {
+    "snapshot": "pg_dump --snapshot; COPY ... TO STDOUT (FORMAT binary):",
+    "custom": "pg_dump --format=custom",
+    "plain": "pg_dump --format=plain",
+}
+_PROVEN: dict[Engine, str] = {
+    "snapshot": "every object is in the store with its size",
+    "custom": "read back, checksums agree, pg_restore lists its tables",
+    "plain": "read back, checksums agree, pg_dump's last line is there",
+}
 _SERVER_TROUBLE = (ConnectError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 _TROUBLE = (CustodeError, *_SERVER_TROUBLE)
 
@@ -46,6 +56,7 @@ _TROUBLE = (CustodeError, *_SERVER_TROUBLE)
 class Parameters(Strict):
     databases: tuple[str, ...] | None = Field(None, min_length=1, description="null: all of the environment")
     store: str | None = Field(None, description="name of the store to fill; null: the first")
+    engine: Engine | None = Field(None, description="snapshot, custom or plain; null: what the policy says")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +67,16 @@ class _Sizes:
     stored: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """When the dumps of this attempt began, in unix seconds, what the backup is called after it, where it goes."""
-
-    at: float
-    id: str
-    store: Store
-
-
 class Backup(Action[Parameters]):
-    """pg_dump in its custom format, compressed on the way into the store.
+    """Chunks that are stored once, or files of pg_dump, compressed on the way into the store.
 
-    The manifest is written last, so that an object without one is an unfinished backup, never a success. A run that
-    is continued dumps anew, under keys of its own: the backup is called after the moment when its dumps began.
+    The manifest is written last, so that objects without one are an unfinished backup, never a success. A run that
+    is continued copies anew, and finds the chunks that it stored before; dumps are under keys of its own. The backup
+    is called after the moment when the attempt began.
     """
 
     name = "backup"
-    summary = "dump the databases of an environment into a store, check what was written"
+    summary = "copy the databases of an environment into a store, check what was written"
     risk = Risk.SAFE
     subjects: ClassVar[tuple[str, ...]] = ("backups",)
 
@@ -90,6 +93,7 @@ class Backup(Action[Parameters]):
         tool = await find_tool("pg_dump", job.client_tools)
         await _server_version(job, tool)
         sizes = await _expect(job, store, databases)
+        engine = _engine(job, parameters)
         free = await store.free_bytes()
         if free is not None and free <= sizes.stored:
             raise ActionError(
@@ -97,22 +101,22 @@ class Backup(Action[Parameters]):
                 hint="free some space, or shorten the retention",
             )
         return Plan(
-            f"pg_dump of {', '.join(databases)} into the store {store_name!r}",
-            ("dump", "record"),
+            f"{_HOW[engine]} of {', '.join(databases)} into the store {store_name!r}",
+            ("copy", "record"),
             await _figures(job, store),
             tuple({"datname": name, "store": store_name} for name in databases),
-            tuple(f"pg_dump --format=custom {name}" for name in databases),
-            f"one more backup, of {sizes.stored / 1e6:.1f} MB at most; a snapshot is held while it is dumped",
+            tuple(f"{_COMMANDS[engine]} {name}" for name in databases),
+            f"one more backup, of {sizes.stored / 1e6:.1f} MB at most; a snapshot is held while it is copied",
         )
 
     def steps(self, job: Job, parameters: Parameters, plan: Plan) -> Sequence[Step]:
-        async def dump() -> Figures:
-            return await _dump(job, parameters, [one["datname"] for one in plan.objects])
+        async def copy() -> Figures:
+            return await _copy(job, parameters, [one["datname"] for one in plan.objects])
 
         async def record() -> Figures:
             return await _record(job, parameters)
 
-        return Step("dump", dump, timeout=_DUMP_TIMEOUT), Step("record", record)
+        return Step("copy", copy, timeout=_COPY_TIMEOUT), Step("record", record)
 
     async def verify(self, job: Job, parameters: Parameters, _plan: Plan) -> Verdict:
         _, store = _store(job, parameters)
@@ -120,8 +124,7 @@ class Backup(Action[Parameters]):
             return Verdict(False, "no dump was finished", await _figures(job, store))
         try:
             manifest = await read_manifest(store, job.environment.name, job.data["manifest"]["id"])
-            tool = await find_tool("pg_restore", job.client_tools)
-            damage = [problem for dump in manifest.databases for problem in await find_damage(store, dump, tool)]
+            damage = await find_damage(store, manifest, job.client_tools)
         except (*_TROUBLE, ValueError) as error:
             return Verdict(False, f"the backup could not be verified: {error}")
         if not manifest.succeeded:
@@ -130,13 +133,14 @@ class Backup(Action[Parameters]):
             # it is on record as a success, and must not count as one
             await write_manifest(store, manifest.model_copy(update={"succeeded": False, "error": damage[0]}))
             return Verdict(False, "; ".join(damage), await _figures(job, store))
-        tables = sum(len(dump.tables) for dump in manifest.databases)
+        tables = sum(len(one.tables) for one in manifest.contents)
         return Verdict(
             True,
-            f"{manifest.id} was read back: checksums agree, pg_restore lists its {tables} tables",
+            f"{manifest.id}: {_PROVEN[manifest.engine]}; it holds {tables} tables",
             {
                 **await _figures(job, store),
                 "bytes": manifest.size_bytes,
+                "added_bytes": manifest.added_bytes,
                 "tables": tables,
                 "backup_seconds": manifest.seconds,
             },
@@ -185,13 +189,15 @@ async def _server_version(job: Job, tool: Tool) -> str:
 async def _expect(job: Job, store: Store, databases: Sequence[str]) -> _Sizes:
     """By the last good backup where there is one, else by the size of the tables."""
     done = [m for m in await read_manifests(store, job.environment.name) if m.succeeded]
-    last = {dump.name: dump for manifest in done for dump in manifest.databases}
+    last = {one.name: (one, manifest) for manifest in done for one in manifest.contents}
     plain: dict[str, float] = {}
     stored = 0.0
     for name in databases:
         if name in last:
-            plain[name] = last[name].plain_bytes
-            stored += last[name].size_bytes * _GROWTH
+            one, manifest = last[name]
+            plain[name] = one.plain_bytes
+            share = manifest.added_bytes / manifest.size_bytes if manifest.parent is not None else 1.0
+            stored += one.size_bytes * min(1.0, share * 2) * _GROWTH
         else:
             async with job.connections.acquire(name) as connection:
                 size = await table_bytes(connection)
@@ -211,78 +217,43 @@ async def _figures(job: Job, store: Store) -> Figures:
     return figures if free is None else figures | {"free_bytes": free}
 
 
-async def _dump(job: Job, parameters: Parameters, databases: Sequence[str]) -> Figures:
+async def _copy(job: Job, parameters: Parameters, databases: Sequence[str]) -> Figures:
     _, store = _store(job, parameters)
     await sweep(store, job)
     at = job.now()
-    begun = _Begun(at, backup_id(at, job.run_id), store)
+    begun = await _begin(job, parameters, store, databases, at)
     try:
-        manifest = await _dump_all(job, databases, begun)
+        manifest = await take(job, databases, begun)
     except asyncio.CancelledError:
         await _discard(job, store)
         raise
     except _TROUBLE as error:
-        raise await _failed(job, error, begun) from error
+        raise await _failed(job, error, store, at) from error
     job.data["manifest"] = manifest.model_dump(mode="json")
-    return {"bytes": manifest.size_bytes, "plain_bytes": sum(dump.plain_bytes for dump in manifest.databases)}
+    return {"bytes": manifest.size_bytes, "plain_bytes": manifest.plain_bytes, "added_bytes": manifest.added_bytes}
 
 
-async def _dump_all(job: Job, databases: Sequence[str], begun: _Begun) -> Manifest:
-    tool = await find_tool("pg_dump", job.client_tools)
-    version = await _server_version(job, tool)
-    total = sum((await _expect(job, begun.store, databases)).plain.values())
-    dumps: list[DatabaseDump] = []
-    for name in databases:
-        tell = _teller(job, name, done=sum(dump.plain_bytes for dump in dumps), total=total)
-        dumps.append(await _dump_one(job, tool, name, begun, tell))
-    return Manifest(
-        id=begun.id,
-        environment=job.environment.name,
-        started_at=begun.at,
-        finished_at=job.now(),
-        succeeded=True,
-        server_version=version,
-        tool_version=".".join(map(str, tool.version)),
-        databases=tuple(dumps),
-    )
+async def _begin(job: Job, parameters: Parameters, store: Store, databases: Sequence[str], at: float) -> Begun:
+    try:
+        tool = await find_tool("pg_dump", job.client_tools)
+        version = await _server_version(job, tool)
+        sizes = await _expect(job, store, databases)
+    except _TROUBLE as error:
+        raise await _failed(job, error, store, at) from error
+    id_ = backup_id(at, job.run_id)
+    return Begun(at, id_, store, _engine(job, parameters), tool, version, dict(sizes.plain))
 
 
-def _teller(job: Job, name: str, *, done: float, total: float) -> Tell:
-    def tell(plain_bytes: int) -> None:
-        ratio = (done + plain_bytes) / total if total else 0.0
-        job.progress(min(ratio, 0.99), f"dumping {name}")
-
-    return tell
-
-
-async def _dump_one(job: Job, tool: Tool, name: str, begun: _Begun, tell: Tell) -> DatabaseDump:
-    key = dump_key(job.environment.name, f"{begun.id}/{attempt_of(job)}", name)
-    async with AsyncExitStack() as held:
-        # what the manifest says of the tables and what pg_dump sees are one snapshot; once pg_dump has it, we let go
-        connection = await held.enter_async_context(job.connections.acquire(name))
-        await held.enter_async_context(connection.transaction(isolation="repeatable_read", readonly=True))
-        await connection.execute("set local idle_in_transaction_session_timeout = 0")
-        snapshot = await connection.fetchval("select pg_export_snapshot()")
-        facts = await read_facts(connection, job.environment)
-        label = f"custode/{job.run_id}/{job.attempt}"
-        variables = await client_environment(job.environment, job.secrets, name, application_name=label)
-        archive = Archive(tool, variables, snapshot, progress=tell)
-        await archive.store(begun.store, key, on_first=held.aclose)
-    return DatabaseDump(
-        name=name,
-        key=key,
-        size_bytes=archive.size_bytes,
-        plain_bytes=archive.plain_bytes,
-        sha256=archive.sha256,
-        extensions=facts.extensions,
-        revisions=facts.revisions,
-        tables=facts.tables,
-    )
+def _engine(job: Job, parameters: Parameters) -> Engine:
+    return parameters.engine or job.environment.policy.backup.engine
 
 
 async def _record(job: Job, parameters: Parameters) -> Figures:
     _, store = _store(job, parameters)
     manifest = Manifest.model_validate(job.data["manifest"])
+    if job.now() - manifest.started_at > _COPY_TIMEOUT.total_seconds():
+        # by then its objects may have been taken for garbage: nothing said that they are needed
+        raise ActionError(f"{manifest.id} was copied too long ago to be put on record", hint="take another backup")
     if not await _is_recorded(store, manifest):
         await write_manifest(store, manifest)
     if manifest.id != _failure_id(job):
@@ -308,21 +279,21 @@ async def _discard(job: Job, store: Store) -> None:
         log.warning("backup_left_over", environment=job.environment.name, run=job.run_id, error=error.message)
 
 
-async def _failed(job: Job, error: Exception, begun: _Begun) -> ActionError:
+async def _failed(job: Job, error: Exception, store: Store, at: float) -> ActionError:
     """Put the failure on record, once a run, as far as the store lets us, and return it as an error to raise."""
     said = scrub(str(error) or type(error).__name__, await _passwords(job))
-    await _discard(job, begun.store)
+    await _discard(job, store)
     manifest = Manifest(
         id=_failure_id(job),
         environment=job.environment.name,
-        started_at=begun.at,
+        started_at=at,
         finished_at=job.now(),
         succeeded=False,
         error=said,
     )
     try:
         if await _is_ours(job):
-            await write_manifest(begun.store, manifest)
+            await write_manifest(store, manifest)
     except CustodeError as second:
         log.warning("backup_failure_not_recorded", environment=job.environment.name, error=second.message)
     return ActionError(f"the backup failed: {said}", hint=getattr(error, "hint", None))

@@ -6,15 +6,21 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from collectors import Collector, Family, Rows, Target, gauge
+from collectors import Collector, Family, Rows, Target, gauge, info
 from fleet.durations import Duration
 from fleet.environment import Environment
+from fleet.policy import BackupPolicy
 
 PROMISES = Family(
     (),
     (
         gauge("policy_backup_interval_seconds", "A backup is promised at least this often, in seconds."),
+        gauge(
+            "policy_backup_max_age_seconds",
+            "The newest backup is promised to be at most this old: the shorter of interval and RPO, in seconds.",
+        ),
         gauge("policy_restore_test_interval_seconds", "A proven restore is promised at least this often, in seconds."),
+        gauge("policy_restore_test_every_backup", "1 where each new backup is restored for proof, else 0."),
         gauge("policy_recovery_time_seconds", "Recovery time objective (RTO), in seconds."),
         gauge("policy_recovery_point_seconds", "Recovery point objective (RPO), in seconds."),
         gauge("policy_tls_required", "1 where every network session must use TLS, else 0."),
@@ -29,6 +35,16 @@ BACKUP_RETENTION = Family(
     ("retention",),
     (gauge("policy_backup_retention_seconds", "Backups of this frequency are kept this long, in seconds."),),
 )
+BACKUP_COPY = Family(
+    ("copy",),
+    (
+        info("policy_backup_copy_info", "1 for each store that is to hold a further copy of the backups."),
+        gauge(
+            "policy_backup_copy_interval_seconds",
+            "This copy is promised to be at most so much behind the newest backup elsewhere, in seconds.",
+        ),
+    ),
+)
 ROW_RETENTION = Family(
     ("schemaname", "relname"),
     (gauge("policy_row_retention_seconds", "Rows of this table are kept this long, in seconds."),),
@@ -42,7 +58,7 @@ RECALL = Family(
 class PolicyCollector(Collector):
     name = "policy"
     summary = "the configured promises, for rules to compare facts with"
-    families = (PROMISES, BACKUP_RETENTION, ROW_RETENTION, RECALL)
+    families = (PROMISES, BACKUP_RETENTION, BACKUP_COPY, ROW_RETENTION, RECALL)
 
     class Options(Collector.Options):
         interval: Duration = timedelta(seconds=60)
@@ -53,8 +69,9 @@ class PolicyCollector(Collector):
         return [
             PROMISES.rows([_promises(target.environment)]),
             BACKUP_RETENTION.rows(
-                [(name, _seconds(kept)) for name, kept in policy.backup.retention if kept is not None]
+                [(name, _seconds(kept)) for name, kept in policy.backup.retention if isinstance(kept, timedelta)]
             ),
+            BACKUP_COPY.rows([(name, 1, _seconds(copy.interval)) for name, copy in policy.backup.copies.items()]),
             ROW_RETENTION.rows([(*rule.qualified, _seconds(rule.keep)) for rule in policy.data.row_retention]),
             RECALL.rows([(method, ratio) for method, ratio in recall.items() if ratio is not None]),
         ]
@@ -64,7 +81,9 @@ def _promises(environment: Environment) -> Sequence[Any]:
     policy = environment.policy
     return (
         _seconds(policy.backup.interval),
+        _seconds(_max_age(policy.backup)),
         _seconds(policy.backup.restore_test_interval),
+        int(policy.backup.test_every_backup),
         _seconds(policy.backup.recovery_time),
         _seconds(policy.backup.recovery_point),
         int(policy.tls.required),
@@ -74,6 +93,10 @@ def _promises(environment: Environment) -> Sequence[Any]:
         int(policy.same_schema),
         int(environment.schema_reference),
     )
+
+
+def _max_age(policy: BackupPolicy) -> timedelta | None:
+    return min((age for age in (policy.interval, policy.recovery_point) if age is not None), default=None)
 
 
 def _seconds(promised: timedelta | None) -> float | None:

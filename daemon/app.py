@@ -43,6 +43,7 @@ log = structlog.get_logger()
 # the default of 700 objects is reached many times in one evaluation of many alerts, none of which are garbage
 GARBAGE_THRESHOLDS = (50_000, 20, 100)
 DRAIN_SECONDS = 5.0
+STOP_SECONDS = 30.0  # a part that has not ended by then is cancelled once more
 _SAME_SCHEMA = "custode_policy_same_schema"  # which of the others are compared with the reference
 
 
@@ -54,7 +55,7 @@ class Custode:
         self.telemetry = Telemetry()
         self.page = Page(self.telemetry.render)
         self._secrets = Secrets(clock.monotonic)
-        self._stores = make_stores(settings)
+        self._stores = make_stores(settings, self._secrets)
         self._fanout: Fanout | None = None
         self._acting: Acting | None = None  # nobody acts as long as it is only looked
         plugins = load_plugins(collectors, Collector)
@@ -153,7 +154,7 @@ class Custode:
             self._note_reload()
 
     async def _apply(self, settings: Settings) -> None:
-        groups, stores = load_groups(settings), make_stores(settings)
+        groups, stores = load_groups(settings), make_stores(settings, self._secrets)
         await self._watch(settings, stores)
         for gone in self.settings.environments.keys() - settings.environments.keys():
             await self._alerting.forget(gone)
@@ -310,7 +311,9 @@ def _owned(group: asyncio.TaskGroup, parts: AsyncExitStack, name: str, work: Cor
 
     async def end() -> None:
         task.cancel()
-        await asyncio.wait([task])
+        while (await asyncio.wait([task], timeout=STOP_SECONDS))[1]:
+            log.warning("still_stopping", part=name)
+            task.cancel()  # a library may have lost it
 
     parts.push_async_callback(end)
 

@@ -12,16 +12,21 @@ from daemon.config import Settings
 from daemon.notifiers import Notifier
 from fleet.errors import ConfigError
 from fleet.plugins import load_plugins
-from fleet.stores import Store
+from fleet.secrets import Secrets
+from fleet.stores import Sealed, Store
 from rules import Dialect, Group, RuleFileError, SampleStore, load_files, shipped
 
 
-def make_stores(settings: Settings) -> dict[str, Store]:
+def make_stores(settings: Settings, secrets: Secrets) -> dict[str, Store]:
+    """The configured stores, each wrapped where it is encrypted. Nothing is reached and no secret resolved yet."""
     kinds = load_plugins(fleet.stores, Store)
-    return {
-        name: kinds[store.type](kinds[store.type].Options.model_validate(store.options))
-        for name, store in settings.stores.items()
-    }
+    stores = {}
+    for name, configured in settings.stores.items():
+        kind = kinds[configured.type]
+        store = kind(kind.Options.model_validate(configured.options), secrets)
+        key = configured.encryption_key
+        stores[name] = store if key is None else Sealed(store, key, secrets)
+    return stores
 
 
 def make_notifiers(settings: Settings) -> dict[str, Notifier]:

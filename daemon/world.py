@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from actions import Job, Progress
 from daemon.actions import ActionEvent, Run
@@ -14,6 +15,7 @@ from daemon.config import Settings
 from daemon.scrape import Scraper
 from fleet.connections import Connections
 from fleet.environment import Environment
+from fleet.errors import ActionError
 from fleet.secrets import Secrets
 from fleet.stores import Store
 from rules import QueryError
@@ -65,7 +67,23 @@ class DaemonWorld:
         if connections is None or connections.environment != environment:
             # not the collectors': an action must not wait for them, nor they for it
             connections = self._connections[environment.name] = Connections(environment, self._secrets)
-        changes = Connections(
+        job = self._job(run, environment, progress, connections, self._changes(run, environment, may_change))
+
+        def elsewhere(name: str) -> Job:
+            other = self._settings.environments.get(name)
+            if other is None:
+                raise ActionError(f"there is no environment {name!r}")
+            return replace(
+                job,
+                environment=other,
+                connections=Connections(other, self._secrets),
+                changes=self._changes(run, other, may_change),
+            )
+
+        return replace(job, elsewhere=elsewhere)
+
+    def _changes(self, run: Run, environment: Environment, may_change: MayChange) -> Connections:
+        return Connections(
             environment,
             self._secrets,
             statement_seconds=CHANGE_SECONDS,
@@ -73,6 +91,15 @@ class DaemonWorld:
             application_name=application_name(run.id, run.attempt),
             check=may_change,
         )
+
+    def _job(
+        self,
+        run: Run,
+        environment: Environment,
+        progress: Progress,
+        connections: Connections,
+        changes: Connections,
+    ) -> Job:
         return Job(
             run_id=run.id,
             attempt=run.attempt,

@@ -57,11 +57,39 @@ class Retention(Strict):
     daily: Duration | None = Field(None, description="the same, of each day")
     weekly: Duration | None = Field(None, description="the same, of each week")
     monthly: Duration | None = Field(None, description="the same, of each month")
+    yearly: Duration | None = Field(None, description="the same, of each year")
+    last: int | None = Field(None, ge=1, description="so many of the newest are kept, whatever their age")
+
+
+class CopyPolicy(Strict):
+    """What is promised of one further copy."""
+
+    retention: Retention | None = Field(None, description="what this copy keeps; null: what the first one does")
+    interval: Duration | None = Field(
+        None, description="it holds a backup at most this much older than the newest elsewhere; null: not promised"
+    )
 
 
 class BackupPolicy(Strict):
     interval: Duration | None = Field(None, description="a backup at least this often; null: none is promised")
+    engine: Literal["snapshot", "custom", "plain"] = Field(
+        "snapshot",
+        description="chunks that are stored once; or files of pg_dump, in its custom format or as SQL in gzip",
+    )
     retention: Retention = Retention()
+    copies: dict[str, CopyPolicy] = Field(
+        {}, description="stores that hold further copies, by name; backups are taken into the first store"
+    )
+    files: tuple[str, ...] = Field(
+        (), description="backups that others make here, as paths with * (/backups/qa/*.sql.gz); they are only counted"
+    )
+    restore_tests_on: str | None = Field(
+        None, description="environment on whose server restores are tested; null: a scratch server of the daemon"
+    )
+    test_every_backup: bool = Field(False, description="each new backup is restored for proof")
+    smoke_queries: tuple[str, ...] = Field(
+        (), description="SQL that a restored database must answer with one true or non-zero value"
+    )
     restore_test_interval: Duration | None = Field(
         None, description="a proven restore at least this often; null: none is promised"
     )
@@ -228,7 +256,7 @@ TIER_DEFAULTS: dict[Tier, Policy] = {
         vectors=_RECALL,
         window=MaintenanceWindow(),
         consent=ConsentPolicy(
-            guarded=Consent.ONE_APPROVAL, dangerous=Consent.ONE_APPROVAL, destructive=Consent.FORBIDDEN
+            guarded=Consent.ONE_APPROVAL, dangerous=Consent.ONE_APPROVAL, destructive=Consent.TWO_APPROVALS
         ),
     ),
 }

@@ -24,7 +24,10 @@ def _die_with_parent() -> None:
 
 @asynccontextmanager
 async def running(
-    command: Sequence[str | Path], *, env: Mapping[str, str] | None = None
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    stdin: int = asyncio.subprocess.DEVNULL,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start a child with piped output; on leaving, an unfinished child is terminated, then killed after 5 s.
 
@@ -34,7 +37,7 @@ async def running(
     try:
         process = await asyncio.create_subprocess_exec(
             *map(str, command),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=env,

@@ -12,7 +12,7 @@ from actions import Action, Target
 from daemon.actions.means import Means
 from daemon.actions.port import NotPossibleError
 from fleet.environment import Environment
-from fleet.policy import Strict
+from fleet.policy import Risk, Strict
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Meaning:
     action: Action[Any]
     parameters: Strict
     target: Target
+    risk: Risk
 
 
 def understand(means: Means, action: str, environment: str, parameters: Mapping[str, Any]) -> Meaning:
@@ -39,4 +40,4 @@ def understand(means: Means, action: str, environment: str, parameters: Mapping[
             f"parameter {'.'.join(map(str, first['loc']))}: {first['msg']}",
             hint=f"custode list actions shows the parameters of {action}",
         ) from None
-    return Meaning(place, found, read, found.target(read))
+    return Meaning(place, found, read, found.target(read), found.risk_of(read))

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.actions import runs
 from daemon.actions.approvals import Approved, Rejected, judge_answers, objection
+from daemon.actions.asking import understand
 from daemon.actions.engine import Engine
 from daemon.actions.events import ActionEvent, Happened
 from daemon.actions.ledger import Entry, Subject, clean
@@ -33,6 +34,7 @@ from daemon.actions.views import (
 )
 from daemon.config import Verb
 from fleet.errors import ActionError
+from fleet.policy import Consent
 
 _UNTOUCHED = (RunState.QUEUED, RunState.WAITING, RunState.PAUSED)  # in nobody's hands
 _ACTIVE = (*_UNTOUCHED, RunState.RUNNING)
@@ -89,12 +91,11 @@ class People:
 
     async def _heed(self, connection: AsyncConnection, run: Run) -> Run:
         """Whether the answers so far are enough."""
-        environment = self._means.world.environment(run.environment)
-        action = self._means.actions.get(run.action)
-        if environment is None or action is None:
+        consent = self._consent(run)
+        if consent is None:
             return run
         found = judge_answers(
-            environment.policy.consent.of(action.risk),
+            consent,
             run.digest or "",
             await runs.answers(connection, run.id),
             requester=run.requested_by if run.source is Source.PERSON else None,
@@ -220,12 +221,20 @@ class People:
         if digest is not None and digest != run.digest:
             hint = f"look at it: custode actions show {run.id}"
             return NotPossibleError("the plan has changed since it was shown", hint=hint)
-        environment, action = self._means.world.environment(run.environment), self._means.actions.get(run.action)
-        if not approved or environment is None or action is None:
+        consent = self._consent(run)
+        if not approved or consent is None:
             return None
         requester = run.requested_by if run.source is Source.PERSON else None
-        said = objection(person, environment.policy.consent.of(action.risk), requester, self._means.limits())
+        said = objection(person, consent, requester, self._means.limits())
         return None if said is None else NotAllowedError(said)
+
+    def _consent(self, run: Run) -> Consent | None:
+        """What the policy asks for such a run; None where it makes no sense here any more."""
+        try:
+            meant = understand(self._means, run.action, run.environment, run.parameters)
+        except NotPossibleError:
+            return None
+        return meant.environment.policy.consent.of(meant.risk)
 
     async def _find(self, connection: AsyncConnection, run_id: str, *, lock: bool = False) -> Run:
         """By the whole id what is to be changed, what is only looked at by the beginning of one as well."""

@@ -50,11 +50,11 @@ async def preview(means: Means, request: Request) -> Preview:
     return Preview(
         environment=request.environment,
         action=request.action,
-        risk=action.risk.value,
+        risk=meant.risk.value,
         parameters=meant.parameters.model_dump(mode="json"),
         decision=said,
         reason=reason,
-        consent=environment.policy.consent.of(action.risk).value,
+        consent=environment.policy.consent.of(meant.risk).value,
         plan=plan,
         digest=digest(request.environment, request.action, request.parameters, plan),
     )

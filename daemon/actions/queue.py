@@ -66,6 +66,7 @@ class Queue:
 
     async def serve(self) -> None:
         """Work until cancelled. Then the turns under way are cancelled too, and go back for another process to take."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         logging.getLogger("pgqueuer").setLevel(logging.CRITICAL)  # what matters is logged here
         while True:
             try:
@@ -73,6 +74,8 @@ class Queue:
                 await self._serve(QueueSession(self._state))
             except Exception:  # the boundary of the library: whatever broke there, work goes on
                 log.exception("queue_broke")
+            if task.cancelling():  # what breaks while it ends hides the cancellation
+                raise asyncio.CancelledError
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _serve(self, session: QueueSession) -> None:
@@ -124,7 +127,8 @@ class Queue:
     async def _work(self, job: Job) -> None:
         from pgqueuer.domain.errors import RetryRequested
 
-        if job.entrypoint not in self._served:  # let go of in the moment when it was picked
+        ending = self._session is None or self._session.shutdown.is_set()
+        if ending or job.entrypoint not in self._served:  # let go of in the moment when it was picked
             raise RetryRequested
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._taking.add(task)

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
-ERRORS = (StateError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+ERRORS = (StateError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _CHANGED = (
     '{{"channel": "{0}", "sent_at": "1970-01-01T00:00:00Z", "type": "table_changed_event", "operation": "update",'
     ' "table": "pgqueuer"}}'
@@ -79,6 +79,8 @@ class QueueSession:
                 async with self._lock:
                     return await ask(await self._opened())
             except ERRORS as error:
+                if self._session is not None:
+                    self._session.terminate()  # asyncpg notices a moment later only that the server has ended it
                 if self._ending.is_set():
                     raise
                 if not told and not isinstance(error, StateError):

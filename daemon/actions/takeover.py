@@ -6,7 +6,14 @@ ended here, or refused.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+
 from actions import Job
+from fleet.connections import Connection
+from fleet.errors import ConnectError
 
 WAIT_MILLISECONDS = 5000  # until a session that was told to end is gone
 _OTHERS = """
@@ -21,6 +28,17 @@ def application_name(run_id: str, attempt: int) -> str:
     return f"custode/{run_id}/{attempt}"
 
 
+@asynccontextmanager
+async def _anywhere(job: Job) -> AsyncIterator[Connection]:
+    """A connection to `postgres`, else to the database of the DSN, which may be the one that is damaged or gone."""
+    async with AsyncExitStack() as held:
+        try:
+            connection = await held.enter_async_context(job.connections.acquire("postgres"))
+        except (asyncpg.InvalidCatalogNameError, ConnectError):
+            connection = await held.enter_async_context(job.connections.acquire())
+        yield connection
+
+
 async def end_sessions(job: Job) -> None:
     """End the sessions of earlier attempts on the environment, and wait until they are gone.
 
@@ -29,7 +47,7 @@ async def end_sessions(job: Job) -> None:
         ConnectError: the environment cannot be reached.
     """
     ours = application_name(job.run_id, job.attempt)
-    async with job.connections.acquire() as connection:
+    async with _anywhere(job) as connection:
         others = await connection.fetch(_OTHERS, f"custode/{job.run_id}/", ours, WAIT_MILLISECONDS)
     if not all(row["gone"] for row in others):
         raise TimeoutError(f"a session of an earlier attempt, custode/{job.run_id} in pg_stat_activity, does not end")

@@ -55,7 +55,7 @@ class Turn:
 
     @property
     def case(self) -> Case:
-        return Case(request_of(self.run), self.action.risk, self.meant.target)
+        return Case(request_of(self.run), self.meant.risk, self.meant.target, windowed=self.action.windowed)
 
     @property
     def subject(self) -> Subject:

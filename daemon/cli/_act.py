@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -32,10 +33,38 @@ def act(
     url: UrlOption = None,
 ) -> None:
     """Ask the daemon for an action. Exit status 0: it helped, or nothing had to be done; 1: anything else."""
+    run_action(
+        name,
+        environment,
+        read_parameters(parameter or []),
+        dry_run=dry_run,
+        reason=reason,
+        detach=detach,
+        key=key,
+        json=json,
+        config=config,
+        url=url,
+    )
+
+
+def run_action(
+    name: str,
+    environment: str,
+    parameters: Mapping[str, Any],
+    *,
+    dry_run: bool = False,
+    reason: str = "",
+    detach: bool = False,
+    key: str | None = None,
+    json: bool = False,
+    config: Path | None = None,
+    url: str | None = None,
+) -> NoReturn:
+    """Ask the daemon for an action and follow it, then exit as `custode act` does. What is None is left to it."""
     body = {
         "action": name,
         "environment": environment,
-        "parameters": read_parameters(parameter or []),
+        "parameters": {key: value for key, value in parameters.items() if value is not None},
         "reason": reason,
         "key": key,
         "dry_run": dry_run,

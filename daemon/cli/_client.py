@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -160,7 +160,7 @@ def url_of(listen: Listen) -> str:
     return f"http://[{host}]:{listen.port}" if ":" in host else f"http://{host}:{listen.port}"
 
 
-def run_command(work: Coroutine[Any, Any, int]) -> None:
+def run_command(work: Coroutine[Any, Any, int]) -> NoReturn:
     """Run a command to its exit status."""
     try:
         status = asyncio.run(work)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from daemon import clock
 from daemon.app import Custode
 from daemon.cli._console import err, out
 from daemon.config import LogSettings, load
 from daemon.logs import configure_logs
 from daemon.parts import make_stores
+from fleet.secrets import Secrets
 
 if TYPE_CHECKING:
     from daemon.demo.fleet import DemoFleet
@@ -55,7 +57,7 @@ async def _demo(directory: Path, rows: int, port: int | None, *, kept: bool) -> 
     try:
         settings = load(await write_configuration(fleet, port))
         with err.status("taking the backups that the fleet has behind it"):
-            await make_history(settings, next(iter(make_stores(settings).values())))
+            await make_history(settings, next(iter(make_stores(settings, Secrets(clock.monotonic)).values())))
 
         def announce(address: str) -> None:
             out.print(address, highlight=False)

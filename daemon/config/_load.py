@@ -142,11 +142,14 @@ def _stores(raw: object, data_dir: Path, reader: Reader) -> dict[str, StoreSetti
     stores = {}
     for name, content, at in reader.sections(raw or default, ("stores",)):
         options = dict(reader.problems.mapping(content, at))
-        kind = options.pop("type", None)
+        kind, key = options.pop("type", None), options.pop("encryption_key", None)
         if not isinstance(kind, str):
             reader.problems.add((*at, "type"), "is missing", closest("", known))
         elif kind not in known:
             reader.problems.add((*at, "type"), "there is no such store", closest(kind, known))
         elif (read := reader.options("store", known, kind, options, at)) is not None:
-            stores[name] = StoreSettings(type=kind, options=read)
+            entry = {"type": kind, "options": read, "encryption_key": key}
+            if (store := reader.problems.validate(StoreSettings, entry, at)) is not None:
+                reader.check_secrets(store, at)
+                stores[name] = store
     return stores

@@ -110,10 +110,13 @@ class LogSettings(Strict):
 
 
 class StoreSettings(Strict):
-    """A backup store: the plugin's name, and its validated `Options`."""
+    """A backup store: the plugin's name, its validated `Options`, and what every store may have beside them."""
 
     type: str
     options: SerializeAsAny[Strict]
+    encryption_key: SecretText | None = Field(
+        None, description="encrypts what is stored (AES-256-GCM): 32 bytes in base64 or hex; null: nothing is encrypted"
+    )
 
 
 class Basics(Strict):
@@ -193,7 +196,7 @@ def _is_database_url(at: Location) -> bool:
 def _shown(value: object) -> Any:
     match value:
         case StoreSettings():
-            shown = {"type": value.type} | _shown(value.options)
+            shown = {"type": value.type, "encryption_key": _shown(value.encryption_key)} | _shown(value.options)
         case BaseModel():
             shown = {name: _shown(getattr(value, name)) for name in type(value).model_fields}
         case Mapping():

@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 from collectors import Collector
 from daemon.config._models import model_within
 from daemon.config._plugins import Catalogue
-from daemon.config._settings import Basics, Listen
+from daemon.config._settings import Basics, Listen, StoreSettings
 from fleet.durations import format_duration
 from fleet.environment import Environment
 from fleet.policy import TIER_DEFAULTS, Policy
@@ -52,8 +52,9 @@ def render() -> str:
         _policies(),
     ]
     parts += ["### `collectors.NAME`", _table(("name", *_HEAD), _collectors(catalogue.collectors))]
+    stores = [("each", *row) for row in _rows(StoreSettings, leave_out=("type", "options"))]
+    parts += ["### `stores.ANY_NAME`, by `type`", _table(("name", *_HEAD), [*stores, *_plugins(catalogue.stores)])]
     for title, plugins in (
-        ("`stores.ANY_NAME`, by `type`", catalogue.stores),
         ("`notifiers.NAME`", catalogue.notifiers),
         ("`environments.NAME.disks.NAME`", catalogue.disks),
     ):

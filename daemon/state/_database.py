@@ -49,8 +49,10 @@ class StateDatabase:
             max_overflow=POOL_SIZE,
             pool_timeout=10,
         )
-        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
-        self._sessions: weakref.WeakSet[asyncpg.Connection] = weakref.WeakSet()
+        event.listen(self._engine.sync_engine, "checkout", self._refuse_old)
+        # how often it had been lost when they were opened
+        self._sessions: weakref.WeakKeyDictionary[asyncpg.Connection, int] = weakref.WeakKeyDictionary()
+        self._losses = 0
         self._watched: asyncpg.Connection | None = None
         self._away: str | None = "the state database is not open"
         self._here = asyncio.Event()
@@ -99,6 +101,8 @@ class StateDatabase:
             StateAwayError: the database is away, or went away meanwhile: then it is open whether a commit was done.
         """
         self._refuse_away()
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         async with AsyncExitStack() as held:
             connection = await self._lend(held)
             session = await _driver(connection)
@@ -108,6 +112,9 @@ class StateDatabase:
                         await connection.exec_driver_sql("set local synchronous_commit = off")
                     yield connection
             except DATABASE_ERRORS as error:
+                if task and task.cancelling() > cancelled:  # what breaks in the rollback hides the cancellation
+                    await connection.invalidate()
+                    raise asyncio.CancelledError from error
                 if not session.is_closed() and says_busy(error):
                     raise StateAwayError(f"the state database is busy: {plain(error)}", hint=_HINT) from error
                 if not session.is_closed() and not says_away(error):
@@ -157,7 +164,12 @@ class StateDatabase:
         if watched is not None:
             with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await watched.close(timeout=1)
-        await self._engine.dispose()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._engine.dispose()
+        except TimeoutError:  # a server that is frozen says no goodbye
+            for session in list(self._sessions):
+                session.terminate()
         if self._server is not None:
             await self._server.stop()
 
@@ -235,7 +247,7 @@ class StateDatabase:
                 raise
             self._secrets.forget(self._url)  # a rotated password: ask its source once more
             session = await open_session(await self._dsn())
-        self._sessions.add(session)
+        self._sessions[session] = self._losses
         return session
 
     async def _dsn(self) -> str:
@@ -256,9 +268,21 @@ class StateDatabase:
     def _lose(self, reason: str) -> None:
         if reason != self._away:
             log.warning("state_database_away", reason=reason)
+        if self._away is None:
+            self._losses += 1
         self._away = reason
         self._here.clear()
         self._lost.set()
+
+    def _refuse_old(self, pooled: Any, _record: object, _proxy: object) -> None:
+        """Let the pool open another connection where one may have broken while it was idle.
+
+        What the server has ended is not closed before its socket is seen to be, so nothing from before a loss is used.
+        """
+        session = pooled.driver_connection
+        if session.is_closed() or self._sessions.get(session) != self._losses:
+            session.terminate()
+            raise DisconnectionError
 
 
 async def raw(connection: AsyncConnection) -> asyncpg.Connection:
@@ -271,9 +295,3 @@ async def raw(connection: AsyncConnection) -> asyncpg.Connection:
 
 async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
     return cast("asyncpg.Connection", (await connection.get_raw_connection()).driver_connection)
-
-
-def _refuse_closed(pooled: Any, _record: object, _proxy: object) -> None:
-    """Let the pool open another connection where one has broken while it was idle."""
-    if pooled.driver_connection.is_closed():
-        raise DisconnectionError

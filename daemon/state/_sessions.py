@@ -30,7 +30,13 @@ MIGRATION_SETTINGS = SETTINGS | {
 }
 REFUSED = (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError)
 # what may come of a broken connection, besides much else
-DATABASE_ERRORS = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)
+DATABASE_ERRORS = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a session that the server has ended, until its socket is seen to be closed
+    ConnectionError,
+)
 _BUSY_STATES = ("55P03", "40P01", "40001")  # a lock in vain, a deadlock, not serializable
 _AWAY_STATES = ("57P", "08", "25006", "53300")  # shut down, broken, a standby, full
 
@@ -65,8 +71,10 @@ def says_busy(error: BaseException) -> bool:
 
 
 def says_away(error: BaseException) -> bool:
-    """Whether the server itself said that it cannot serve now."""
+    """Whether the server itself said that it cannot serve now, or said so a moment ago in this session."""
     told = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(told, asyncpg.InternalClientError):
+        return True
     state = getattr(told, "sqlstate", None)
     return isinstance(state, str) and state.startswith(_AWAY_STATES)
 

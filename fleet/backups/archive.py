@@ -1,10 +1,14 @@
-"""One database as a pg_dump archive (custom format) in a zstd frame: written as a stream, checked by reading back."""
+"""One database as a file of pg_dump, compressed: written as a stream, checked by reading back.
+
+The custom format in a zstd frame, or SQL in gzip, as people make it by `pg_dump | gzip`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import tempfile
+import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from typing import IO
@@ -28,6 +32,10 @@ _LOCK_WAIT = "30s"
 _STALL_SECONDS = 900.0
 _END_SECONDS = 5.0
 _STDERR_BYTES = 4000
+PLAIN_SUFFIX = ".sql.gz"
+_PLAIN_END = b"-- PostgreSQL database dump complete"
+_END_BYTES = 400
+_GZIP = 31  # zlib's window of 15 bits, and 16 for gzip's header
 _CONTENTS_BYTES = 64 << 20  # the archive's table of contents stands at its beginning
 
 Tell = Callable[[int], None]
@@ -36,12 +44,14 @@ Tell = Callable[[int], None]
 class Archive:
     """One run of pg_dump into a store; `size_bytes`, `plain_bytes` and `sha256` are final once `store` has returned."""
 
-    def __init__(self, tool: Tool, variables: Mapping[str, str], snapshot: str, *, progress: Tell) -> None:
+    def __init__(
+        self, tool: Tool, variables: Mapping[str, str], snapshot: str, *, progress: Tell, plain: bool = False
+    ) -> None:
         self.size_bytes = 0
         self.plain_bytes = 0
         self._command = (
             tool.path,
-            "--format=custom",
+            f"--format={'plain' if plain else 'custom'}",
             "--compress=0",
             "--no-password",
             f"--lock-wait-timeout={_LOCK_WAIT}",
@@ -50,8 +60,7 @@ class Archive:
         self._variables = variables
         self._progress = progress
         self._hash = hashlib.sha256()
-        parameters = zstandard.ZstdCompressionParameters.from_level(LEVEL, threads=THREADS, write_checksum=True)
-        self._frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+        self._frame = _gzip() if plain else _zstd()
 
     @property
     def sha256(self) -> str:
@@ -104,8 +113,8 @@ class Archive:
         return part
 
 
-async def find_damage(store: Store, dump: DatabaseDump, pg_restore: Tool) -> list[str]:
-    """Read an archive back and say what is wrong with it; an empty list means that it is what the manifest says.
+async def find_dump_damage(store: Store, dump: DatabaseDump, pg_restore: Tool) -> list[str]:
+    """Read a dump back and say what is wrong with it; an empty list means that it is what the manifest says.
 
     Compared are the size, the checksum, the decompressed size and whether pg_restore lists every table.
 
@@ -118,13 +127,15 @@ async def find_damage(store: Store, dump: DatabaseDump, pg_restore: Tool) -> lis
     if stat.size_bytes != dump.size_bytes:
         return [f"{dump.key} has {stat.size_bytes} bytes instead of {dump.size_bytes}"]
     with tempfile.NamedTemporaryFile(prefix="custode-") as contents:
-        reading = _Reading(contents)
+        reading = _Reading(contents, plain=dump.key.endswith(PLAIN_SUFFIX))
         async for part in store.get(dump.key):
             await asyncio.to_thread(reading.take, part)
         if reading.sha256 != dump.sha256:
             return [f"{dump.key} has another checksum than when it was written"]
         if reading.broken or reading.plain_bytes != dump.plain_bytes:
             return [f"{dump.key} does not decompress: {reading.broken or 'its end is missing'}"]
+        if dump.key.endswith(PLAIN_SUFFIX):
+            return [] if _PLAIN_END in reading.end else [f"{dump.key} is not complete: pg_dump's last line is missing"]
         contents.flush()
         listed = await run([pg_restore.path, "--list", contents.name])
     return [f"{dump.key} lacks the table {table.schema_name}.{table.name}" for table in _missing(listed, dump.tables)]
@@ -133,12 +144,13 @@ async def find_damage(store: Store, dump: DatabaseDump, pg_restore: Tool) -> lis
 class _Reading:
     """Digests an archive part by part, keeping its beginning."""
 
-    def __init__(self, contents: IO[bytes]) -> None:
+    def __init__(self, contents: IO[bytes], *, plain: bool) -> None:
+        self.end = b""
         self.plain_bytes = 0
         self.broken: str | None = None
         self._contents = contents
         self._hash = hashlib.sha256()
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._frame = zlib.decompressobj(_GZIP) if plain else zstandard.ZstdDecompressor().decompressobj()
 
     @property
     def sha256(self) -> str:
@@ -150,12 +162,22 @@ class _Reading:
             return
         try:
             plain = self._frame.decompress(part)
-        except zstandard.ZstdError as error:
+        except (zstandard.ZstdError, zlib.error) as error:
             self.broken = str(error)
             return
+        self.end = (self.end + plain)[-_END_BYTES:]
         if self.plain_bytes < _CONTENTS_BYTES:
             self._contents.write(plain)
         self.plain_bytes += len(plain)
+
+
+def _zstd() -> zstandard.ZstdCompressionObj:
+    parameters = zstandard.ZstdCompressionParameters.from_level(LEVEL, threads=THREADS, write_checksum=True)
+    return zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+
+
+def _gzip() -> zlib._Compress:
+    return zlib.compressobj(wbits=_GZIP)
 
 
 def _missing(listed: str, tables: Iterable[Table]) -> list[Table]:

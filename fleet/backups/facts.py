@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import asyncpg
+
 from fleet.backups.manifest import Table
 from fleet.connections import Connection, Connections
 from fleet.databases import DATABASES
@@ -39,8 +41,44 @@ _VERSION_TABLE = """
 """
 
 
+_DATABASE = """
+    select pg_get_userbyid(d.datdba) as owner, pg_encoding_to_char(d.encoding) as encoding,
+        d.datcollate as collate, d.datctype as ctype, d.oid as oid
+    from pg_database d where d.datname = current_database()
+"""
+
+# everybody who owns something here or may use it; what the bootstrap superuser owns has no dependency on record
+_ROLES = """
+    with used(oid) as (
+        select refobjid from pg_shdepend
+        where refclassid = 'pg_authid'::regclass and classid <> 'pg_database'::regclass
+            and dbid = (select oid from pg_database where datname = current_database())
+        union select relowner from pg_class where oid >= 16384
+        union select nspowner from pg_namespace where oid >= 16384
+        union select proowner from pg_proc where oid >= 16384
+        union select datdba from pg_database where datname = current_database()
+    )
+    select rolname::text from pg_roles where oid in (select oid from used) and rolname !~ '^pg_' order by 1
+"""
+
+_HISTORY = """
+    select (select system_identifier from pg_control_system())::text
+        || '/' || (select timeline_id from pg_control_checkpoint())
+        || '/' || (select oid from pg_database where datname = current_database())
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
+    """`identity` names the server's history, "" where it does not tell; `xid` is the oldest transaction id in use."""
+
+    owner: str
+    encoding: str
+    collate: str
+    ctype: str
+    roles: tuple[str, ...]
+    identity: str
+    xid: int
     extensions: dict[str, str]
     revisions: tuple[str, ...]
     tables: tuple[Table, ...]
@@ -64,12 +102,29 @@ async def table_bytes(connection: Connection) -> int:
 
 
 async def read_facts(connection: Connection, environment: Environment) -> DatabaseFacts:
+    """What the transaction's snapshot sees of the database that the connection is in."""
     schema, _, table = environment.migrations.version_table.rpartition(".")
     read_versions = await connection.fetchval(_VERSION_TABLE, schema or "public", table)
     revisions = await connection.fetch(read_versions) if read_versions else []
     extensions = await connection.fetch("select extname, extversion from pg_extension order by 1")
+    (database,) = await connection.fetch(_DATABASE)
     return DatabaseFacts(
-        {record["extname"]: record["extversion"] for record in extensions},
-        tuple(record["version_num"] for record in revisions),
-        tuple(Table.model_validate(dict(record)) for record in await connection.fetch(_TABLES)),
+        owner=database["owner"],
+        encoding=database["encoding"],
+        collate=database["collate"],
+        ctype=database["ctype"],
+        roles=tuple(record["rolname"] for record in await connection.fetch(_ROLES)),
+        identity=await _identity(connection),
+        xid=int(await connection.fetchval("select pg_snapshot_xmin(pg_current_snapshot())::text")),
+        extensions={record["extname"]: record["extversion"] for record in extensions},
+        revisions=tuple(record["version_num"] for record in revisions),
+        tables=tuple(Table.model_validate(dict(record)) for record in await connection.fetch(_TABLES)),
     )
+
+
+async def _identity(connection: Connection) -> str:
+    try:
+        async with connection.transaction():
+            return str(await connection.fetchval(_HISTORY))
+    except asyncpg.InsufficientPrivilegeError:
+        return ""

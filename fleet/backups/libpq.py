@@ -34,6 +34,11 @@ _VARIABLES: Mapping[str, str] = {
     "sslcrl": "PGSSLCRL",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
 }
+_FURTHER: Mapping[str, str] = {
+    "PGAPPNAME": "application_name",
+    "PGCONNECT_TIMEOUT": "connect_timeout",
+    "PGSSLMODE": "sslmode",
+}
 CLIENT_NAME = "custode client"  # tells these sessions from the daemon's own in pg_stat_activity
 _KEPT = ("PATH", "HOME", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "PGPASSFILE", "PGSERVICEFILE", "PGSYSCONFDIR")
 
@@ -52,6 +57,12 @@ async def client_environment(
     child |= {_VARIABLES[name]: value for name, value in settings.items() if name in _VARIABLES}
     child |= {"PGDATABASE": database, "PGAPPNAME": application_name, "PGCONNECT_TIMEOUT": "10", "LC_MESSAGES": "C"}
     return child | _tls(environment, tls_mode(environment, dsn), child)
+
+
+def connection_parameters(variables: Mapping[str, str]) -> dict[str, str]:
+    """The same for a session within this process: libpq's keywords instead of its environment variables."""
+    keywords = {**{variable: keyword for keyword, variable in _VARIABLES.items()}, **_FURTHER}
+    return {keywords[name]: value for name, value in variables.items() if name in keywords}
 
 
 def _tls(environment: Environment, mode: TlsMode, child: Mapping[str, str]) -> dict[str, str]:

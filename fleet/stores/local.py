@@ -6,7 +6,6 @@ import asyncio
 import errno
 import fcntl
 import os
-import re
 import stat
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,11 +19,11 @@ from pydantic import Field
 
 from fleet.errors import StoreError
 from fleet.policy import Strict
-from fleet.stores._store import Stat, Store
+from fleet.secrets import Secrets
+from fleet.stores._store import Stat, Store, check_key
 
 T = TypeVar("T")
 
-_KEY = re.compile(r"[ -.0-~]+(/[ -.0-~]+)*")  # parts of printable ASCII
 _UNFINISHED = ".unfinished"
 _LEFT_OVER_SECONDS = 60.0
 _READ_BYTES = 1 << 20
@@ -50,7 +49,7 @@ class LocalStore(Store):
     class Options(Strict):
         path: Path = Field(description="the directory; made when first needed")
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, _secrets: Secrets | None = None) -> None:
         self._root = options.path.expanduser().absolute()
 
     async def put(self, key: str, content: AsyncIterator[bytes]) -> Stat:
@@ -64,6 +63,11 @@ class LocalStore(Store):
                 return _stat_of(key, await _in_thread(target.stat))
             finally:
                 await _in_thread(partial(_discard, file, partial_path))
+
+    async def put_new(self, key: str, content: bytes) -> bool:
+        target = self._path(key)
+        with _errors(f"cannot store {key}"):
+            return await _in_thread(lambda: self._store_new(target, content))
 
     async def get(self, key: str) -> AsyncIterator[bytes]:
         path = self._path(key)
@@ -102,8 +106,7 @@ class LocalStore(Store):
         return usage.f_bavail * usage.f_frsize
 
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key) or any(part.startswith(".") for part in key.split("/")):
-            raise StoreError(f"{key!r} cannot be a key: parts of printable ASCII between /, none starting with a dot")
+        check_key(key)
         return self._root / key
 
     def _begin(self) -> tuple[FileIO, Path]:
@@ -126,6 +129,19 @@ class LocalStore(Store):
                 # a delete beside us took the folder away, empty for a moment
                 if not partial_path.exists():
                     raise
+
+    def _store_new(self, target: Path, content: bytes) -> bool:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if target.stat().st_size == len(content):
+                _sync_folder(target.parent)  # whoever put it there may not have got so far
+                return False
+        file, partial_path = self._begin()
+        try:
+            _write_all(file, content)
+            self._finish(file, partial_path, target)
+        finally:
+            _discard(file, partial_path)
+        return True
 
     def _walk(self, start: Path, prefix: str) -> Iterator[Stat]:
         for folder, folders, names in os.walk(start, onerror=_raise_unless_gone):

@@ -34,6 +34,7 @@ from daemon.demo.fleet import DemoFleet, temporary_directory
 from daemon.demo.history import make_history
 from daemon.parts import make_stores
 from daemon.scrape import Batch
+from fleet.secrets import Secrets
 from rules import State, Transition
 from tests.bench.machine import machine
 
@@ -127,7 +128,7 @@ async def measure(directory: Path, crossings: int) -> Found:
         content["notifiers"].pop("console")
         config.write_text(yaml.safe_dump(content), encoding="utf-8")
         settings = load(config)
-        await make_history(settings, next(iter(make_stores(settings).values())))
+        await make_history(settings, next(iter(make_stores(settings, Secrets(time.monotonic)).values())))
         daemon, ready = Watched(settings), asyncio.Event()
         async with asyncio.TaskGroup() as group:
             running = group.create_task(daemon.run(lambda _: ready.set()))

@@ -22,6 +22,7 @@ from daemon.demo.configuration import write_configuration
 from daemon.demo.fleet import DemoFleet, temporary_directory
 from daemon.demo.history import make_history
 from daemon.parts import make_stores
+from fleet.secrets import Secrets
 from tests.bench.machine import machine
 
 SETTLE_SECONDS = 75.0
@@ -73,7 +74,7 @@ async def main(seconds: float) -> None:
         text = config.read_text(encoding="utf-8").replace("interval: 5s", "interval: 15s")
         config.write_text(text, encoding="utf-8")
         settings = load(config)
-        await make_history(settings, next(iter(make_stores(settings).values())))
+        await make_history(settings, next(iter(make_stores(settings, Secrets(time.monotonic)).values())))
         figures = await asyncio.to_thread(measure, config, settings.listen.port, seconds)
     finally:
         await fleet.stop()

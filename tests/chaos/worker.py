@@ -34,7 +34,7 @@ from daemon.parts import make_actions
 from daemon.state import StateDatabase
 from daemon.world import CHANGE_SECONDS
 from fleet.environment import Environment
-from fleet.policy import TIER_DEFAULTS, Consent, ConsentPolicy, Tier
+from fleet.policy import TIER_DEFAULTS, Consent, ConsentPolicy, CopyPolicy, Tier
 from fleet.secrets import Secrets, SecretText
 from tests.chaos.boundaries import Boundaries
 from tests.chaos.watched import WatchedConnections, WatchedSession, WatchedState, WatchedStore
@@ -42,6 +42,7 @@ from tests.integration.engines import TestWorld, request
 
 PERSON = "anna"
 KEY = "chaos"
+STORES = {"local": "store", "offsite": "offsite"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,11 @@ class WatchedWorld(TestWorld):
 def make_environment(name: str, dsn: str, database: str, *, approved: bool = False) -> Environment:
     consent = Consent.ONE_APPROVAL if approved else Consent.AUTO
     policy = TIER_DEFAULTS[Tier.QA].model_copy(
-        update={"window": None, "consent": ConsentPolicy(safe=consent, guarded=consent)}
+        update={
+            "window": None,
+            "consent": ConsentPolicy(safe=consent, guarded=consent),
+            "backup": TIER_DEFAULTS[Tier.QA].backup.model_copy(update={"copies": {"offsite": CopyPolicy()}}),
+        }
     )
     values = {"name": name, "tier": Tier.QA, "policy": policy, "tls": {"mode": "disable"}}
     return Environment.model_validate({**values, "dsn": SecretText(dsn), "databases": (database,)})
@@ -138,7 +143,7 @@ async def work(orders: Orders) -> None:
     boundaries = Boundaries(directory / "trace", orders.kill, orders.cancel)
     world = WatchedWorld(
         {"qa": make_environment("qa", orders.dsn, orders.database, approved=orders.approved)},
-        {"local": WatchedStore(directory / "store", boundaries)},
+        {name: WatchedStore(directory / folder, boundaries) for name, folder in STORES.items()},
         boundaries=boundaries,
     )
     state = WatchedState(SecretText(orders.state_url), directory, Secrets(time.monotonic), boundaries)

@@ -21,10 +21,13 @@ import asyncpg
 from actions import Action, Job, Plan
 from actions._action import Figures
 from fleet.backups import read_manifests
+from fleet.backups.damage import find_damage
 from fleet.connections import Connections
 from fleet.environment import Environment
 from fleet.secrets import Secrets
 from fleet.stores.local import LocalStore
+from tests.integration import restore_trouble as restored
+from tests.integration import stored_trouble as stored
 
 DEADLINE = 20.0
 
@@ -80,6 +83,11 @@ class Ground:
     store: Path
     held: list[asyncpg.Connection] = field(default_factory=list)
 
+    @property
+    def copy(self) -> Path:
+        """A second store, called `offsite`, for copies of the backups."""
+        return self.store.with_name("offsite")
+
     async def open(self, application_name: str) -> asyncpg.Connection:
         """A client's session, open until the end of the test."""
         connection = await asyncpg.connect(self.dsn, server_settings={"application_name": application_name})
@@ -90,6 +98,7 @@ class Ground:
         for connection in self.held:
             if not connection.is_closed():
                 await connection.close(timeout=2)
+        await restored.drop_copies(self)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -117,6 +126,7 @@ class Case:
     left_overs: Callable[[Ground], Awaitable[int]] = none_ever
     repeats: bool = False  # there is always something to do, so that a second run has its effects again
     fenced: bool = True  # its effects are in a database, written through `Job.changes`
+    works_in: bool = True  # it works in the database
 
 
 # two tables, one of a name to be quoted, that autovacuum leaves to us
@@ -209,26 +219,37 @@ async def plant_rows(ground: Ground) -> Mapping[str, Any]:
 
 
 async def count_backups(ground: Ground) -> int:
-    """Good backups whose dumps are all there."""
+    """Good backups of which all is there and whole."""
     store = LocalStore(LocalStore.Options(path=ground.store))
-    kept = {stat.key for stat in await store.list()}
     good = [manifest for manifest in await read_manifests(store, "qa") if manifest.succeeded]
-    return sum(all(dump.key in kept for dump in manifest.databases) for manifest in good)
+    return sum([await find_damage(store, manifest, read_data=True) == [] for manifest in good])
 
 
 async def stray_dumps(ground: Ground) -> int:
-    """Objects that no manifest names."""
+    """What no manifest names, and no prune would take for garbage."""
     store = LocalStore(LocalStore.Options(path=ground.store))
     named = {dump.key for manifest in await read_manifests(store, "qa") for dump in manifest.databases}
-    return sum(stat.key not in named and not stat.key.endswith("/manifest.json") for stat in await store.list())
+    known = ("/manifest.json", "/inventory.json.zst")
+    return sum(stat.key not in named and not stat.key.endswith(known) for stat in await store.list("backups/"))
 
+
+_STORES_ONLY: Mapping[str, Any] = {"fenced": False, "works_in": False}
 
 CASES: Mapping[str, Case] = {
     "analyze": Case(plant_stale, count_analyzes, 2),
     "backup": Case(plant_rows, count_backups, 1, stray_dumps, repeats=True, fenced=False),
     "drop_invalid_index": Case(plant_invalid_indexes, count_dropped_indexes, 2),
+    "pin_backup": Case(stored.plant_backup, stored.count_pins, 1, **_STORES_ONLY),
+    "prune_backups": Case(stored.plant_old_backups, stored.count_pruned, 2, stored.count_broken, **_STORES_ONLY),
+    "replicate_backups": Case(stored.plant_backups, stored.count_copied, 2, stored.count_broken, **_STORES_ONLY),
+    "recover": Case(restored.plant_snapshot, restored.count_switches, 1, restored.count_copies, repeats=True),
+    "restore": Case(restored.plant_snapshot, restored.count_restored, 1, restored.count_unfinished, repeats=True),
+    "restore_test": Case(
+        restored.plant_snapshot, restored.count_proofs, 1, restored.count_scratch, repeats=True, fenced=False
+    ),
     "terminate_idle_transaction": Case(plant_idle_transactions, count_terminated, 2),
     "vacuum": Case(plant_dead_rows, count_vacuums, 2),
+    "verify_backups": Case(stored.plant_backups, none_ever, 0, repeats=True, **_STORES_ONLY),
 }
 
 

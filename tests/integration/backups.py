@@ -20,7 +20,7 @@ from fleet.stores import Stat, Store
 from fleet.stores.local import LocalStore
 from tests.integration.actions_kit import close, job_for
 
-EVERYTHING = Parameters()
+EVERYTHING = Parameters(engine="custom")
 NO_PLAN = Plan("", ())  # what a backup did is in the data of its job
 ROWS = """
     create table alembic_version (version_num text);

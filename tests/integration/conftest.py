@@ -2,18 +2,28 @@
 
 from tests.integration.backups import log_in_as, make_job, store
 from tests.integration.engines import fleet_database, make_daemon, outage, world
+from tests.integration.restores import content, restoring
+from tests.integration.s3_servers import bucket, moto_s3, proxy, seaweed
 from tests.integration.sites import debian, site
+from tests.integration.snapshots import snapshots
 from tests.integration.states import open_state, state, state_template, state_url
 
 __all__ = [
+    "bucket",
+    "content",
     "debian",
     "fleet_database",
     "log_in_as",
     "make_daemon",
     "make_job",
+    "moto_s3",
     "open_state",
     "outage",
+    "proxy",
+    "restoring",
+    "seaweed",
     "site",
+    "snapshots",
     "state",
     "state_template",
     "state_url",

@@ -129,7 +129,7 @@ class Daemon:
     async def ask(self, asked: Request) -> Run:
         return (await self.people.submit(asked)).run
 
-    async def until(self, run: Run | str, *states: RunState, seconds: float = 20.0) -> Run:
+    async def until(self, run: Run | str, *states: RunState, seconds: float = SOON) -> Run:
         """The run once it is in one of these states."""
         wanted = states or (RunState.ENDED,)
         run_id = run if isinstance(run, str) else run.id
@@ -141,7 +141,7 @@ class Daemon:
 
     async def until_after(self, run: Run) -> Run:
         """The ended run, although the state database is away for a while."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SOON):
             while True:
                 try:
                     return await self.until(run)

@@ -12,7 +12,7 @@ from actions import Action, Job, Plan, Step, Target, Verdict
 from actions._action import Figures
 from fleet.policy import Risk, Strict
 
-SOON = 10.0  # seconds until something has happened for certain
+SOON = 60.0  # seconds until something has happened for certain
 
 
 class Size(Strict):

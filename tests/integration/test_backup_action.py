@@ -360,7 +360,7 @@ async def test_kill_9_in_the_middle_leaves_no_success_and_no_pg_dump(
             store = GatedStore(GatedStore.Options(path=path))
             job = job_for(environment, stores={"local": store})
             async with asyncio.TaskGroup() as group:
-                group.create_task(back_up(job, Parameters(databases=sys.argv[3:])))
+                group.create_task(back_up(job, Parameters(databases=sys.argv[3:], engine='custom')))
                 await store.begun.wait()
                 print("begun", flush=True)
 

@@ -18,6 +18,7 @@ from fleet.secrets import Secrets, SecretText
 from tests.conftest import FAST
 from tests.integration.states import StateOpener
 
+SOON = 60.0  # seconds until something has happened for certain
 ALL = [f"e{number:02}" for number in range(10)]
 
 
@@ -96,7 +97,7 @@ async def test_alone_it_gets_everything_in_its_first_beat(daemon: Starter) -> No
     a = daemon("a")
     started = time.monotonic()
     await a.membership.join()
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 1.9
     assert (a.looked_after, a.membership.held) == (set(ALL), frozenset(ALL))
 
 
@@ -122,7 +123,7 @@ async def test_two_share_and_people_see_it(daemon: Starter) -> None:
     a = await daemon("a").start()
     b = await daemon("b").start()
     assert b.looked_after == set()
-    await until(lambda: shared(a, b), 6)
+    await until(lambda: shared(a, b), SOON)
     assert len(a.lost) == 5  # no more than needed
     members = await a.membership.members()
     assert [(one.id, set(one.environments)) for one in members] == [
@@ -136,46 +137,46 @@ async def test_two_share_and_people_see_it(daemon: Starter) -> None:
 async def test_three_share_and_what_two_of_them_leave_is_taken_over(daemon: Starter) -> None:
     daemons = [daemon(name) for name in "abc"]
     await asyncio.gather(*(one.start() for one in daemons))
-    await until(lambda: shared(*daemons), 10)
+    await until(lambda: shared(*daemons), SOON)
     a, b, c = daemons
     await b.freeze()
     b.looked_after = set()
-    assert await until(lambda: shared(a, c), 10) > 3  # while the lease lasted, nobody took it
+    assert await until(lambda: shared(a, c), SOON) > 3  # while the lease lasted, nobody took it
     await c.stop()
     c.looked_after = set()
-    await until(lambda: shared(a), 3)
+    await until(lambda: shared(a), 4)  # sooner than a lease that nobody gives back
 
 
 async def test_one_that_was_frozen_notices_what_it_lost(daemon: Starter) -> None:
     a, b = await daemon("a").start(), await daemon("b").start()
-    await until(lambda: shared(a, b), 6)
+    await until(lambda: shared(a, b), SOON)
     await b.freeze()
     had = set(b.looked_after)
-    await until(lambda: a.looked_after == set(ALL), 10)
+    await until(lambda: a.looked_after == set(ALL), SOON)
     assert b.looked_after == had
     b.wake()
-    await until(lambda: had <= set(b.lost), 3)
-    await until(lambda: shared(a, b), 6)
+    await until(lambda: had <= set(b.lost), 6)
+    await until(lambda: shared(a, b), SOON)
 
 
 async def test_what_is_handed_over_is_free_only_when_its_holder_let_go_of_it(daemon: Starter) -> None:
     a = await daemon("a").start()
     a.busy.clear()
     b = await daemon("b").start()
-    await until(lambda: len(a.membership.held) == 5, 6)
+    await until(lambda: len(a.membership.held) == 5, SOON)
     await asyncio.sleep(7)  # longer than a lease: it is renewed although on_change has not come back
     assert (b.looked_after, len(a.looked_after)) == (set(), 10)
     a.busy.set()
-    await until(lambda: shared(a, b), 6)
+    await until(lambda: shared(a, b), SOON)
 
 
 async def test_each_gets_only_what_it_wants_and_a_reload_counts_at_once(daemon: Starter) -> None:
     a, b = await daemon("a", ["e00", "e01", "e02"]).start(), await daemon("b", ["e02", "e03"]).start()
-    await until(lambda: a.looked_after | b.looked_after == {"e00", "e01", "e02", "e03"}, 6)
+    await until(lambda: a.looked_after | b.looked_after == {"e00", "e01", "e02", "e03"}, SOON)
     assert b.looked_after >= {"e03"}
     b.membership.want(["e09"])
-    await until(lambda: b.looked_after == {"e09"}, 1)
-    await until(lambda: a.looked_after == {"e00", "e01", "e02"}, 6)
+    await until(lambda: b.looked_after == {"e09"}, 1.9)  # not with the next beat
+    await until(lambda: a.looked_after == {"e00", "e01", "e02"}, SOON)
 
 
 async def test_many_at_once_hold_nothing_twice(open_state: StateOpener) -> None:
@@ -208,12 +209,12 @@ async def test_while_the_state_database_is_away_all_keep_what_they_have(scratch:
             tasks.append(group.create_task(state.serve()))
         a, b = await Daemon(states[0], "a", ALL).start(), await Daemon(states[1], "b", ALL).start()
         try:
-            await until(lambda: shared(a, b), 6)
+            await until(lambda: shared(a, b), SOON)
             a.lost.clear()
             await asyncio.to_thread(server.stop)
-            await until(lambda: all(state.away for state in states[:2]), 5)
+            await until(lambda: all(state.away for state in states[:2]), SOON)
             a.membership.want([*ALL, "new"])
-            await until(lambda: "new" in a.looked_after, 5)  # nobody can tell whose it is
+            await until(lambda: "new" in a.looked_after, SOON)  # nobody can tell whose it is
             await states[2].open()
             tasks.append(group.create_task(states[2].serve()))
             c = await Daemon(states[2], "c", ALL).start()
@@ -222,8 +223,8 @@ async def test_while_the_state_database_is_away_all_keep_what_they_have(scratch:
             assert (a.lost, b.lost) == ([], [])
             server = await asyncio.to_thread(EmbeddedServer.start, path, settings=FAST)
             a.membership.want(ALL)
-            await until(lambda: len(c.looked_after) < 5, 15)
-            await until(lambda: shared(a, b, c), 15)
+            await until(lambda: len(c.looked_after) < 5, SOON)
+            await until(lambda: shared(a, b, c), SOON)
             moved = [name for name in (*a.lost, *b.lost) if name != "new"]
             assert len(moved) <= 4  # what c was owed, and nothing else
             await c.freeze()

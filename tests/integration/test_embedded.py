@@ -32,7 +32,7 @@ def start() -> Iterator[Starter]:
         return started[-1]
 
     yield start
-    for server in started:
+    for server in reversed(started):  # the older handle of a directory would only forget the newer one's server
         server.stop()
 
 

@@ -66,7 +66,7 @@ async def test_a_daemon_that_stops_hands_over_at_once(make_daemon: MakeDaemon, w
     await one.stop()
     action.second = pass_by
     two = await make_daemon(action)
-    run = await two.until(run, seconds=5)
+    run = await two.until(run, seconds=9)
     assert (run.result, run.attempt, run.deaths) == (Result.FIXED, 2, 0)
     assert action.done == ["qa/first", "qa/second"]
     steps = (await two.people.run(run.id)).steps
@@ -79,7 +79,7 @@ async def test_a_daemon_that_vanished_is_replaced(make_daemon: MakeDaemon) -> No
     action = Scripted()
     run = await left_behind(make_daemon, action)
     daemon = await make_daemon(action)
-    run = await daemon.until(run, seconds=5)
+    run = await daemon.until(run, seconds=9)
     assert (run.result, run.attempt, run.deaths) == (Result.FIXED, 2, 1)
     assert action.done == ["qa/first", "qa/second"]
     entries = await daemon.entries(run)
@@ -204,7 +204,7 @@ async def test_a_pulse_that_finds_another_at_it_ends_the_work(make_daemon: MakeD
     gate.reached.clear()
     two = await make_daemon(action)
     await gate.until_reached()
-    await asyncio.wait_for(ended.wait(), 4)
+    await asyncio.wait_for(ended.wait(), 9)
     await until(lambda: one.engine.running() == [])
     gate.go.set()
     run = await two.until(run)

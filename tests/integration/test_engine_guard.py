@@ -155,7 +155,7 @@ async def test_the_second_waits_for_the_first_and_follows_at_once(
     assert first.id in (waiting.parked or "")
     gate.go.set()
     first = await daemon.until(first)
-    waiting = await daemon.until(waiting, seconds=5)  # and not when the next sweep finds it
+    waiting = await daemon.until(waiting, seconds=9)  # and not when the next sweep finds it
     assert [first.result, waiting.result] == [Result.FIXED] * 2
 
 

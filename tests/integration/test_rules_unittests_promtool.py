@@ -61,6 +61,7 @@ def judged(files: list[Path]) -> tuple[list[str], list[bool]]:
     return differing, list(theirs.values())
 
 
+@pytest.mark.timeout(600)
 def test_the_shipped_tests_pass_with_both() -> None:
     differing, verdicts = judged(SHIPPED)
     assert differing == []

@@ -23,6 +23,7 @@ from daemon.state.models import Switch
 from fleet.embedded import EmbeddedServer
 from fleet.errors import StateAwayError, StateError
 from fleet.secrets import Secrets, SecretText
+from tests.integration.scripted import SOON
 
 SWITCH = {"name": "stop-actions", "on": True, "by": "Ada", "at": 1_800_000_000.0}
 
@@ -51,7 +52,7 @@ async def embedded(data_dir: Path) -> AsyncIterator[StateDatabase]:
     await state.close()
 
 
-async def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(true: Callable[[], object], seconds: float = SOON) -> None:
     async with asyncio.timeout(seconds):
         while True:
             if true():
@@ -128,7 +129,7 @@ async def test_an_embedded_server_that_is_killed_comes_back_with_all_that_was_co
         assert embedded.away is not None
         with pytest.raises(StateAwayError):
             await embedded.connect()
-        await asyncio.wait_for(embedded.returned(), 30)
+        await asyncio.wait_for(embedded.returned(), SOON)
         assert embedded.away is None
         assert await one(embedded, "select count(*) from switch") == 0
         async with embedded.begin() as connection:
@@ -177,7 +178,7 @@ async def test_one_that_cannot_be_reached_is_away_and_found_later(
     assert refused.value.code == "CU611"
     async with served(state):
         link.symlink_to(state_url.raw.split("host=")[1])
-        await asyncio.wait_for(state.returned(), 10)
+        await asyncio.wait_for(state.returned(), SOON)
         assert await one(state, "select 1") == 1
     await state.close()
 
@@ -206,7 +207,7 @@ async def test_one_broken_connection_is_an_error_of_ours_and_the_next_is_good(st
             with pytest.raises(StateAwayError, match="broke"):
                 await within(state, break_it)
             assert state.away is not None
-            await asyncio.wait_for(state.returned(), 2)
+            await asyncio.wait_for(state.returned(), 4.5)
             assert await one(state, "select count(*) from switch") == 0
         # those that wait in the pool, broken unseen
         other = await state.connect()
@@ -216,7 +217,7 @@ async def test_one_broken_connection_is_an_error_of_ours_and_the_next_is_good(st
         )
         await other.close()
         await asyncio.sleep(0)
-        await asyncio.wait_for(state.returned(), 2)
+        await asyncio.wait_for(state.returned(), 4.5)
         for _ in range(3):
             assert await one(state, "select 1") == 1
 
@@ -234,6 +235,24 @@ async def test_an_error_of_the_caller_s_own_passes_and_rolls_back(state: StateDa
     with pytest.raises(DBAPIError, match="division by zero"):
         await one(state, "select 1 / 0")
     assert await one(state, "select count(*) from switch") == 0
+
+
+async def test_a_connection_that_breaks_while_it_is_cancelled_does_not_hide_that(state: StateDatabase) -> None:
+    begun = asyncio.Event()
+
+    async def wait(connection: AsyncConnection) -> None:
+        session = await raw(connection)
+        begun.set()
+        try:
+            await asyncio.sleep(SOON)
+        finally:
+            session.terminate()
+
+    task = asyncio.get_running_loop().create_task(within(state, wait))
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait([task], timeout=SOON)
+    assert task.cancelled()
 
 
 async def test_raw_work_belongs_to_the_transaction(state: StateDatabase) -> None:
@@ -270,5 +289,5 @@ async def test_a_frozen_server_is_away_and_nobody_waits_for_it(
         finally:
             for process in processes:
                 process.resume()
-        await asyncio.wait_for(embedded.returned(), 20)
+        await asyncio.wait_for(embedded.returned(), SOON)
         assert await one(embedded, "select 1") == 1

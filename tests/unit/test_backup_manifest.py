@@ -12,13 +12,18 @@ from fleet.backups import (
     DatabaseDump,
     KnownManifests,
     Manifest,
+    Pin,
+    Proof,
     Table,
     backup_id,
+    backup_prefix,
     dump_key,
     manifest_key,
     read_manifest,
     read_manifests,
     write_manifest,
+    write_pin,
+    write_proof,
 )
 from fleet.errors import StoreError
 from fleet.stores.local import LocalStore
@@ -98,7 +103,7 @@ async def test_manifests_are_read_oldest_first_and_by_environment(store: LocalSt
     assert await read_manifests(store, "nobody") == []
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"format": 1}', '{"format": 2, "id": "x"}'])
+@pytest.mark.parametrize("text", ["", "{", '{"format": 1}', '{"format": 3, "id": "x"}'])
 async def test_a_broken_manifest_is_logged_once_and_left_out(store: LocalStore, text: str) -> None:
     good = manifest()
     await write_manifest(store, good)
@@ -150,10 +155,19 @@ async def test_what_is_known_is_not_read_again(tmp_path: Path) -> None:
         assert await reading() == ([first, second], [manifest_key("qa", second.id)])
         assert await reading() == ([first, second], [])
     assert [entry["event"] for entry in logs] == ["manifest_unreadable"]
-    proven = first.model_copy(update={"verified_at": AT + 900, "verify_seconds": 70.0})
-    await write_manifest(store, proven)
-    assert await reading() == ([proven, second], [manifest_key("qa", first.id)])
+    proof, pin = Proof(at=AT + 900, seconds=70.0), Pin(at=AT + 901, by="anna", reason="before the migration")
+    proven = first.model_copy(update={"proof": proof, "pin": pin})
+    await write_proof(store, first, proof)
+    await write_pin(store, first, pin)
+    assert await reading() == (
+        [proven, second],
+        [backup_prefix("qa", first.id) + "pin.json", backup_prefix("qa", first.id) + "proof.json"],
+    )
+    assert await read_manifest(store, "qa", first.id) == proven
+    await write_pin(store, first, None)
+    proven = proven.model_copy(update={"pin": None})
+    assert await reading() == ([proven, second], [])
     await store.delete(manifest_key("qa", second.id))
     await store.delete(manifest_key("qa", "broken"))
     assert await reading() == ([proven], [])
-    assert len(known) == 1
+    assert len(known) == 2

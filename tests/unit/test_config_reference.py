@@ -37,7 +37,7 @@ def test_the_guide_s_figures_stand_in_the_policy() -> None:
     policy = {row[0]: row[1:] for row in rows()["Policy: `tiers.TIER`, and `environments.NAME.policy`"]}
     assert policy["`backup.interval`"][:5] == ["duration or null", "null", "1d", "1d", "1h"]
     assert policy["`window.start`"][1:5] == ["", "", "02:00", "02:00"]
-    assert policy["`consent.destructive`"][1:5] == ["auto", "one_approval", "two_approvals", "forbidden"]
+    assert policy["`consent.destructive`"][1:5] == ["auto", "one_approval", "two_approvals", "two_approvals"]
 
 
 def test_every_row_has_all_its_cells_and_a_meaning() -> None:

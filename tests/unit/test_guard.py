@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,8 +37,8 @@ CONSENT = [
     (Risk.DANGEROUS, PRODUCTION, ONE, True),
     (Risk.DESTRUCTIVE, DEVELOPMENT, AUTO, False),
     (Risk.DESTRUCTIVE, QA, ONE, False),
-    (Risk.DESTRUCTIVE, PREPROD, TWO, True),
-    (Risk.DESTRUCTIVE, PRODUCTION, NEVER, True),
+    (Risk.DESTRUCTIVE, PREPROD, TWO, False),
+    (Risk.DESTRUCTIVE, PRODUCTION, TWO, False),
 ]
 
 
@@ -51,11 +52,6 @@ def test_risk_and_tier(risk: Risk, tier: Tier, consent: Consent, windowed: bool,
     policy, what = TIER_DEFAULTS[tier], case(risk, source)
     inside = decide(what, situation(policy=policy, now=SUNDAY_3_UTC))
     outside = decide(what, situation(policy=policy, now=MONDAY_NOON_UTC))
-    if consent is NEVER:
-        assert isinstance(inside, Refused)
-        assert inside == outside
-        assert inside.ground is Ground.FORBIDDEN
-        return
     assert inside == Allowed(consent)
     if windowed:
         assert isinstance(outside, Wait)
@@ -63,6 +59,11 @@ def test_risk_and_tier(risk: Risk, tier: Tier, consent: Consent, windowed: bool,
         assert outside.until is not None
     else:
         assert outside == inside
+
+
+def test_an_action_may_be_free_of_the_window() -> None:
+    free = replace(case(Risk.GUARDED), windowed=False)
+    assert decide(free, situation(policy=TIER_DEFAULTS[PREPROD], now=MONDAY_NOON_UTC)) == Allowed(AUTO)
 
 
 @pytest.mark.parametrize("risk", list(Risk))

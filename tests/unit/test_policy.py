@@ -58,7 +58,7 @@ def test_rows_older_than_90_days_are_past_their_time_in_production_only() -> Non
         (Risk.SAFE, "auto", "auto", "auto", "auto"),
         (Risk.GUARDED, "auto", "auto", "auto", "one_approval"),
         (Risk.DANGEROUS, "auto", "auto", "one_approval", "one_approval"),
-        (Risk.DESTRUCTIVE, "auto", "one_approval", "two_approvals", "forbidden"),
+        (Risk.DESTRUCTIVE, "auto", "one_approval", "two_approvals", "two_approvals"),
     ],
 )
 def test_consent_matrix(risk: Risk, development: str, qa: str, preprod: str, production: str) -> None:

@@ -5,11 +5,22 @@ import time
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from collectors import Target
-from collectors.policy import BACKUP_RETENTION, PROMISES, RECALL, ROW_RETENTION, PolicyCollector
+from collectors.policy import BACKUP_COPY, BACKUP_RETENTION, PROMISES, RECALL, ROW_RETENTION, PolicyCollector
 from fleet.connections import Connections
 from fleet.environment import Environment
-from fleet.policy import TIER_DEFAULTS, DataPolicy, Policy, RowRetention, Tier
+from fleet.policy import (
+    TIER_DEFAULTS,
+    BackupPolicy,
+    CopyPolicy,
+    DataPolicy,
+    Policy,
+    Retention,
+    RowRetention,
+    Tier,
+)
 from fleet.secrets import Secrets, SecretText
 
 DAY = 86_400
@@ -40,7 +51,9 @@ def series(
 def test_production_is_promised_what_the_guide_says() -> None:
     found = series(Tier.PRODUCTION)
     assert found["custode_policy_backup_interval_seconds"] == {(): 3600}
+    assert found["custode_policy_backup_max_age_seconds"] == {(): 3600}
     assert found["custode_policy_restore_test_interval_seconds"] == {(): 7 * DAY}
+    assert found["custode_policy_restore_test_every_backup"] == {(): 0}
     assert found["custode_policy_recovery_time_seconds"] == {(): 900}
     assert found["custode_policy_recovery_point_seconds"] == {(): 3600}
     assert found["custode_policy_backup_retention_seconds"] == {
@@ -62,6 +75,7 @@ def test_production_is_promised_what_the_guide_says() -> None:
 def test_development_is_promised_nothing_and_has_no_such_series() -> None:
     found = series(Tier.DEVELOPMENT)
     assert found == {
+        "custode_policy_restore_test_every_backup": {(): 0},
         "custode_policy_tls_required": {(): 0},
         "custode_policy_pii_allowed": {(): 0},
         "custode_policy_disk_free_ratio": {(): 0.10},
@@ -84,7 +98,32 @@ def test_rows_are_kept_by_table_of_a_schema() -> None:
     assert found["custode_policy_row_retention_seconds"] == {("app", "log"): DAY, ("public", "log"): 2 * DAY}
 
 
+@pytest.mark.parametrize(
+    ("interval", "recovery_point", "expected"),
+    [(2, 1, {(): DAY}), (1, 2, {(): DAY}), (1, None, {(): DAY}), (None, 1, {(): DAY}), (None, None, None)],
+)
+def test_the_shorter_of_interval_and_recovery_point_counts(
+    interval: int | None, recovery_point: int | None, expected: dict[tuple[str, ...], float] | None
+) -> None:
+    days = [None if value is None else timedelta(days=value) for value in (interval, recovery_point)]
+    found = series(Tier.QA, Policy(backup=BackupPolicy(interval=days[0], recovery_point=days[1])))
+    assert found.get("custode_policy_backup_max_age_seconds") == expected
+
+
+def test_series_of_retention_that_last_a_while_and_further_copies() -> None:
+    backup = BackupPolicy(
+        retention=Retention(last=3, yearly=timedelta(days=3650)),
+        copies={"offsite": CopyPolicy(interval=timedelta(days=1)), "archive": CopyPolicy()},
+        test_every_backup=True,
+    )
+    found = series(Tier.QA, Policy(backup=backup))
+    assert found["custode_policy_backup_retention_seconds"] == {("yearly",): 3650 * DAY}
+    assert found["custode_policy_backup_copy_info"] == {("offsite",): 1, ("archive",): 1}
+    assert found["custode_policy_backup_copy_interval_seconds"] == {("offsite",): DAY}
+    assert found["custode_policy_restore_test_every_backup"] == {(): 1}
+
+
 def test_every_promise_of_the_contract_is_declared() -> None:
-    names = {metric.name for family in (PROMISES, BACKUP_RETENTION, ROW_RETENTION, RECALL) for metric in family.metrics}
-    assert len(names) == 13
-    assert PolicyCollector.families == (PROMISES, BACKUP_RETENTION, ROW_RETENTION, RECALL)
+    families = (PROMISES, BACKUP_RETENTION, BACKUP_COPY, ROW_RETENTION, RECALL)
+    assert len({metric.name for family in families for metric in family.metrics}) == 17
+    assert PolicyCollector.families == families

@@ -20,6 +20,7 @@ class Case:
     request: Request
     risk: Risk
     target: Target
+    windowed: bool = True
 
     @property
     def automatic(self) -> bool:

@@ -9,13 +9,13 @@ from daemon.actions.guard._window import described, is_open, opens_next
 from daemon.actions.guard._words import lasting
 from fleet.policy import Risk
 
-_WINDOWED = {Risk.GUARDED, Risk.DANGEROUS, Risk.DESTRUCTIVE}
+_WINDOWED = {Risk.GUARDED, Risk.DANGEROUS}  # a way back from disaster does not wait for Sunday
 _Databases = frozenset[str] | None
 
 
 def window(case: Case, situation: Situation) -> Iterator[Wait]:
     opening = situation.policy.window
-    if case.risk not in _WINDOWED or opening is None or is_open(opening, situation.now):
+    if not case.windowed or case.risk not in _WINDOWED or opening is None or is_open(opening, situation.now):
         return
     until = opens_next(opening, situation.now)
     reason = f"waits for the maintenance window: {described(opening)}; opens in {lasting(until - situation.now)}"

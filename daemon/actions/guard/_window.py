@@ -28,7 +28,9 @@ def is_open(window: MaintenanceWindow, now: float) -> bool:
 
 def opens_next(window: MaintenanceWindow, now: float) -> float:
     """When it opens the next time, later than `now` (both unix seconds)."""
-    return next(begin for begin in _openings(window, _today(window, now), _WEEK + 2) if begin > now)
+    # where a zone crossed the date line, the opening of a day that never was comes a day later
+    first = _today(window, now) - timedelta(days=2)
+    return next(begin for begin in _openings(window, first, _WEEK + 4) if begin > now)
 
 
 def described(window: MaintenanceWindow) -> str:

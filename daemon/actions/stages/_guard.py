@@ -20,7 +20,7 @@ async def guard(turn: Turn) -> Stop | None:
     """Whether it is worth to be planned. What only has to wait for its hour, or for people, is planned meanwhile."""
     if turn.run.begun_at is not None:
         return None if turn.run.ground is None else await _rejoin(turn)
-    asks = turn.environment.policy.consent.of(turn.action.risk) is not Consent.AUTO
+    asks = turn.environment.policy.consent.of(turn.meant.risk) is not Consent.AUTO
     async with turn.means.state.begin() as connection:
         decision = await judge(turn, connection)
         if isinstance(decision, Wait) and (asks or decision.ground is Ground.OUTSIDE_WINDOW):

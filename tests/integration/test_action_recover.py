@@ -1,0 +1,145 @@
+"""A damaged database replaced by its newest snapshot: fenced, whole, and taken back when asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from actions.recover import Parameters, Recover
+from fleet.embedded import EmbeddedServer
+from fleet.errors import ActionError
+from fleet.policy import Risk
+from tests.integration.restores import MakeSite, databases, run_steps, take
+
+ACTION = Recover()
+
+
+@pytest.fixture
+async def admin(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection]:
+    admin = await asyncpg.connect(server.dsn())
+    yield admin
+    await admin.close()
+
+
+async def items(server: EmbeddedServer, database: str) -> int:
+    connection = await asyncpg.connect(server.dsn(database))
+    try:
+        return int(await connection.fetchval("select count(*) from items"))
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+async def test_it_is_back_and_the_damaged_one_is_kept(
+    restoring: MakeSite,
+    content: str,
+    server: EmbeddedServer,
+    sql: asyncpg.Connection,
+    admin: asyncpg.Connection,
+    *,
+    deferred: bool,
+) -> None:
+    await take(restoring(), content)
+    await sql.execute("insert into items select i, 'later ' || i from generate_series(1001, 1010) i; analyze items")
+    await sql.execute(f"alter database \"{content}\" set work_mem = '7MB'")
+    await sql.execute(f'grant connect on database "{content}" to restore_app')
+    job, parameters = restoring(), Parameters(database=content, defer_vector_indexes=deferred)
+    plan = await ACTION.plan(job, parameters)
+    assert plan.steps[-1] == ("vectors" if deferred else "switch")
+    clients = asyncio.Event()
+    busy = asyncio.ensure_future(keep_connecting(server, content, clients))
+    await clients.wait()
+    await run_steps(ACTION, job, parameters, plan)
+    busy.cancel()
+    verdict = await ACTION.verify(job, parameters, plan)
+    assert verdict.fixed, verdict.reason
+    assert plan.figures["database_oid"] != verdict.figures["database_oid"]
+    assert verdict.figures["lost_rows"] == 10
+    assert 0 < float(verdict.figures["lost_seconds"]) < 600
+    assert sql.is_closed(), "whoever was there was sent away"
+    assert await items(server, content) == 300
+    connection = await asyncpg.connect(server.dsn(content))
+    assert await connection.fetchval("show work_mem") == "7MB"
+    assert await connection.fetchval("select indisvalid from pg_index where indexrelid = 'chunks_hnsw'::regclass")
+    await connection.close()
+    (damaged,) = await databases(admin, f"{content}_damaged")
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
+        await asyncpg.connect(server.dsn(damaged))
+    assert await databases(admin, f"{content}_restored") == []
+
+    for _ in range(2):
+        await ACTION.undo(restoring(run_id=job.run_id, attempt=2, started_at=job.started_at), parameters, plan)
+        assert await items(server, content) == 310
+        assert len(await databases(admin, f"{content}_restored")) == 1, "what was written since the switch is kept"
+        assert await databases(admin, f"{content}_damaged") == []
+
+
+async def keep_connecting(server: EmbeddedServer, database: str, connected: asyncio.Event) -> None:
+    """Clients that come again as soon as they are sent away."""
+    while True:
+        try:
+            connection = await asyncpg.connect(server.dsn(database))
+        except (asyncpg.PostgresError, OSError):
+            await asyncio.sleep(0.01)
+            continue
+        connected.set()
+        try:
+            while not connection.is_closed():
+                await connection.fetchval("select count(*) from items")
+                await asyncio.sleep(0.01)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            continue
+        finally:
+            connection.terminate()
+
+
+async def test_a_drill_switches_nothing(
+    restoring: MakeSite, content: str, sql: asyncpg.Connection, admin: asyncpg.Connection
+) -> None:
+    await take(restoring(), content)
+    job, parameters = restoring(), Parameters(database=content, drill=True)
+    assert ACTION.risk_of(parameters) is Risk.GUARDED
+    assert ACTION.risk_of(Parameters()) is Risk.DESTRUCTIVE
+    plan = await ACTION.plan(job, parameters)
+    await run_steps(ACTION, job, parameters, plan)
+    verdict = await ACTION.verify(job, parameters, plan)
+    assert verdict.fixed, verdict.reason
+    assert verdict.figures["database_oid"] == plan.figures["database_oid"]
+    assert await databases(admin, content) == [content]
+    assert await sql.fetchval("select count(*) from items") == 300
+
+
+async def test_one_that_is_gone_comes_back(
+    restoring: MakeSite, content: str, server: EmbeddedServer, sql: asyncpg.Connection, admin: asyncpg.Connection
+) -> None:
+    await take(restoring(), content)
+    await sql.close()
+    await admin.execute(f'drop database "{content}" with (force)')
+    job, parameters = restoring(), Parameters(database=content)
+    plan = await ACTION.plan(job, parameters)
+    await run_steps(ACTION, job, parameters, plan)
+    verdict = await ACTION.verify(job, parameters, plan)
+    assert verdict.fixed, verdict.reason
+    assert await items(server, content) == 300
+    assert await databases(admin, content) == [content]
+
+
+async def test_a_copy_that_is_not_right_is_not_switched_to(
+    restoring: MakeSite, content: str, server: EmbeddedServer, admin: asyncpg.Connection
+) -> None:
+    await take(restoring(), content)
+    job, parameters = restoring(), Parameters(database=content)
+    plan = await ACTION.plan(job, parameters)
+    steps = {step.name: step for step in ACTION.steps(job, parameters, plan)}
+    for name in ("load", "keys", "vectors"):
+        await steps[name].run()
+    copy = await asyncpg.connect(server.dsn(plan.objects[0]["copy"]))
+    await copy.execute("delete from chunks where id = 5")
+    await copy.close()
+    with pytest.raises(ActionError, match="1999 rows"):
+        await steps["check"].run()
+    await ACTION.undo(job, parameters, plan)
+    assert await databases(admin, content) == [content]
