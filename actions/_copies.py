@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from actions._action import Job
 from fleet.backups import Manifest, read_manifests
-from fleet.environment import Environment
 from fleet.errors import ActionError, StoreError
 from fleet.policy import Retention
 from fleet.stores import Store
@@ -34,14 +33,7 @@ def all_stores(job: Job, name: str | None = None) -> Mapping[str, Store]:
 
 def retention_of(job: Job, name: str) -> Retention:
     """What the store keeps."""
-    return retention_in(job.environment, name)
-
-
-def retention_in(environment: Environment, name: str) -> Retention:
-    """What a store keeps of an environment: the copy's own retention, else the first store's."""
-    backup = environment.policy.backup
-    copy = backup.copies.get(name)
-    return backup.retention if copy is None or copy.retention is None else copy.retention
+    return job.environment.policy.backup.retention_in(name)
 
 
 async def readable(job: Job, stores: Mapping[str, Store]) -> tuple[dict[str, list[Manifest]], str]:

@@ -134,8 +134,7 @@ class BackupsCollector(Collector):
 
     async def _read(self, target: Target, name: str, store: Store) -> _Copy | None:
         environment, known = target.environment, self._known.setdefault(store, _Known())
-        copy = environment.policy.backup.copies.get(name)
-        retention = (copy.retention if copy is not None else None) or environment.policy.backup.retention
+        retention = environment.policy.backup.retention_in(name)
         try:
             manifests = await read_manifests(store, environment.name, known.manifests)
             ids = frozenset(manifest.id for manifest in manifests)

@@ -96,6 +96,11 @@ class BackupPolicy(Strict):
     recovery_time: Duration | None = Field(None, description="RTO: back in service within; null: not promised")
     recovery_point: Duration | None = Field(None, description="RPO: lose at most this much; null: not promised")
 
+    def retention_in(self, store: str) -> Retention:
+        """What a store keeps: the copy's own retention, else the first store's."""
+        copy = self.copies.get(store)
+        return self.retention if copy is None or copy.retention is None else copy.retention
+
 
 class TlsPolicy(Strict):
     required: bool = Field(False, description="sessions over a network must be encrypted")

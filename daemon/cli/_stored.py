@@ -86,9 +86,7 @@ async def _read(settings: Settings, environment: Environment) -> Stored:
 
 
 async def _copy(name: str, store: Store, environment: Environment, now: float) -> Copy:
-    policy = environment.policy.backup.copies.get(name)
-    own = policy.retention if policy is not None else None
-    retention = own or environment.policy.backup.retention
+    retention = environment.policy.backup.retention_in(name)
     try:
         manifests = await read_manifests(store, environment.name)
     except StoreError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.config._actions import OperatorSettings
+from daemon.config._backups import check_backups
 from daemon.config._document import MAX_BYTES, Document, DocumentError, location_text, read_document
 from daemon.config._dsn import dsn_faults, secret_faults
 from daemon.config._environments import read_environments
@@ -68,6 +69,9 @@ def parse(text: str, source: Path) -> Settings:
     environments = read_environments(raw, reader)
     written = raw.get("environments")
     _check_operators(basics.operators, written, reader)
+    stores = _stores(raw.get("stores"), basics.data_dir, reader)
+    named = raw.get("stores")  # a broken one is told of where it stands
+    check_backups(environments, named if isinstance(named, dict) else stores, reader)
     reference = _reference(basics.schema_reference, written, environments, problems)
     parts = {
         "source": source.absolute(),
@@ -78,7 +82,7 @@ def parse(text: str, source: Path) -> Settings:
         "schema_reference": reference,
         "rules": _anchored_rules(basics.rules, base),
         "collectors": reader.collectors(raw.get("collectors")),
-        "stores": _stores(raw.get("stores"), basics.data_dir, reader),
+        "stores": stores,
         "notifiers": reader.notifiers(raw.get("notifiers")),
     }
     if problems.found:

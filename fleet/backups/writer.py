@@ -133,7 +133,8 @@ class SnapshotWriter:
         for copy in self.parent.snapshot.copies:
             if (copy.schema_name, copy.name) == (table.schema_name, table.name):
                 try:
-                    index = decode_index(await self.pool.get(copy.chunks.key))
+                    stored = await self.pool.get(copy.chunks.key)
+                    index = await asyncio.to_thread(decode_index, stored)
                 except (StoreError, ValueError) as error:
                     log.warning("backup_index_unreadable", table=table.quoted, error=str(error))
                     return None

@@ -55,9 +55,9 @@ def test_else_a_file_is_as_old_as_its_last_change(tmp_path: Path, name: str, mod
     ("name", "content", "modified", "problem"),
     [
         (NAME, b"", OLD, "it is empty"),
-        (NAME, gzip.compress(b""), OLD, "there is nothing in it: the dump failed"),
+        (NAME, gzip.compress(b"", mtime=0), OLD, "there is nothing in it: the dump failed"),
         (NAME, DUMP, OLD, "it is no .gz file"),
-        (NAME, gzip.compress(DUMP), NOW - 5, "it changed within the last minute: it may not be finished"),
+        (NAME, gzip.compress(DUMP, mtime=0), NOW - 5, "it changed within the last minute: it may not be finished"),
         ("a.dump", b"PGDM", OLD, "it is no .dump file"),
         ("a.dump", b"PGDMP\x01", OLD, None),
         ("a.sql", DUMP[:-60], OLD, "its end is missing"),

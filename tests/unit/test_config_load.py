@@ -190,6 +190,22 @@ def test_the_message_can_be_jumped_to() -> None:
             "more than one rule for public.a",
         ),
         (environment("policy: 3"), "environments.one.policy", "must be a mapping"),
+        (
+            environment("policy: {backup: {copies: {offsite: {}}}}"),
+            "environments.one.policy.backup.copies.offsite",
+            "no such store",
+        ),
+        (
+            environment("policy: {backup: {restore_tests_on: two}}"),
+            "environments.one.policy.backup.restore_tests_on",
+            "no such environment",
+        ),
+        (
+            "environments: {live: {tier: production, dsn: 'env:L', policy: {backup: {restore_tests_on: live}}}}",
+            "environments.live.policy.backup.restore_tests_on",
+            "never tested on a production server",
+        ),
+        (ONE + "stores: {files: {type: local, path: /srv}}", "stores.files", "cannot be the name of a store"),
         (environment("policy: {backup: null}"), "environments.one.policy.backup", "must be a mapping"),
         (environment("labels: {environment: x}"), "environments.one.labels", "taken"),
         (environment("databases: app"), "environments.one.databases", "must be a list"),
