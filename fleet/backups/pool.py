@@ -124,8 +124,6 @@ async def read_inventory(store: Store, blob: Blob) -> dict[str, int]:
         StoreError: it is missing, damaged, or cannot be read.
     """
     stored = await get_bytes(store, blob.key)
-    if len(stored) != blob.size_bytes:
-        raise StoreError(f"{blob.key} is damaged: it has {len(stored)} bytes instead of {blob.size_bytes}")
     try:
         plain = zstandard.ZstdDecompressor().decompressobj().decompress(stored)
         objects = json.loads(plain)["objects"]

@@ -44,6 +44,7 @@ async def parked(daemon: Daemon, run: Run, ground: str) -> Run:
 
 async def test_what_the_policy_forbids_is_refused_with_the_reason(make_daemon: MakeDaemon, world: TestWorld) -> None:
     action = Destructive()
+    world.use("prod", consent=ConsentPolicy(destructive=Consent.FORBIDDEN))
     daemon = await make_daemon(action)
     run = await daemon.until(await daemon.ask(request(environment="prod", action="destructive", by="anna")))
     assert (run.result, run.outcome) == (Result.REFUSED, "the policy of prod forbids destructive actions")

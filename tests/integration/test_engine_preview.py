@@ -10,6 +10,7 @@ import pytest
 from actions import Job
 from daemon.actions.port import NotPossibleError
 from fleet.errors import ActionError
+from fleet.policy import Consent, ConsentPolicy
 from tests.integration.engines import ALERT, Daemon, MakeDaemon, TestWorld, request
 from tests.integration.scripted import Destructive, Gate, Raises, Scripted
 
@@ -31,10 +32,11 @@ async def rows(daemon: Daemon) -> dict[str, int]:
         ("prod", "refused", "the policy of prod forbids destructive actions", "forbidden"),
     ],
 )
-async def test_it_says_what_the_guard_says_and_changes_nothing(
-    make_daemon: MakeDaemon, environment: str, decision: str, reason: str, consent: str
+async def test_it_says_what_the_guard_says_and_changes_nothing(  # noqa: PLR0917 - a row of the table
+    make_daemon: MakeDaemon, world: TestWorld, environment: str, decision: str, reason: str, consent: str
 ) -> None:
     action = Destructive()
+    world.use("prod", consent=ConsentPolicy(destructive=Consent.FORBIDDEN))
     daemon = await make_daemon(action)
     before = await rows(daemon)
     found = await daemon.people.preview(request(environment=environment, action="destructive", parameters={"size": 2}))
