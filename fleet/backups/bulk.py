@@ -9,9 +9,10 @@ import os
 import select
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Literal
 
+import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
@@ -43,7 +44,8 @@ class Bulk:
 
     def execute(self, statements: str) -> None:
         """Raises ActionError with the server's words."""
-        result = self._connection.exec_(statements.encode())
+        with _told():
+            result = self._connection.exec_(statements.encode())
         if result.status not in {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}:
             raise ActionError(self._said())
 
@@ -53,20 +55,21 @@ class Bulk:
         Raises:
             ActionError: the server refuses or breaks off; rows that were given before count for nothing.
         """
-        result = self._connection.exec_(f"copy ({query}) to stdout (format {format_})".encode())
-        if result.status != pq.ExecStatus.COPY_OUT:
-            raise ActionError(self._said())
-        receive = self._receive
-        size, row = receive()
-        if format_ == "binary" and size > 0:
-            row = row[len(BINARY_HEADER) + int.from_bytes(row[_EXTENSION], "big") :]  # it comes with the first row
-        while size > 0:
-            if format_ == "binary" and row == BINARY_TRAILER:
-                size, row = receive()
-                break
-            yield row
+        with _told():
+            result = self._connection.exec_(f"copy ({query}) to stdout (format {format_})".encode())
+            if result.status != pq.ExecStatus.COPY_OUT:
+                raise ActionError(self._said())
+            receive = self._receive
             size, row = receive()
-        self._end()
+            if format_ == "binary" and size > 0:
+                row = row[len(BINARY_HEADER) + int.from_bytes(row[_EXTENSION], "big") :]  # it comes with the first row
+            while size > 0:
+                if format_ == "binary" and row == BINARY_TRAILER:
+                    size, row = receive()
+                    break
+                yield row
+                size, row = receive()
+            self._end()
 
     def _receive(self) -> tuple[int, memoryview]:
         """The next message. libpq's own waiting would hold the interpreter's lock, and with it all other threads."""
@@ -87,7 +90,7 @@ class Bulk:
 
     def interrupt(self) -> None:
         """Make whatever waits for the server fail; from any thread."""
-        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.socket)) as wire:
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.socket)) as wire:
             wire.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -95,3 +98,12 @@ class Bulk:
 
     def _said(self) -> str:
         return self._connection.get_error_message().strip() or "the connection was closed"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """psycopg raises where the connection is lost."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise ActionError(str(error).strip()) from error

@@ -6,6 +6,8 @@ import asyncio
 import random
 from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -100,15 +102,17 @@ class TableCopier:
         shelf = Shelf(self.pool)
         packers = [Packer(known, shelf.put) for _ in self.session.readers]
         try:
-            await self._together(packers, runs, blocks)
+            await self._together(packers, runs, blocks, shelf)
             await shelf.drained()
         finally:
             shelf.close()
         return [*shelf.placed, *(placed for packer in packers for placed in packer.placed)]
 
-    async def _together(self, packers: Sequence[Packer], runs: deque[list[Seen]], blocks: int) -> None:
+    async def _together(self, packers: Sequence[Packer], runs: deque[list[Seen]], blocks: int, shelf: Shelf) -> None:
+        # threads of our own: they wait for packs to be stored, which takes a thread of those that all share
+        executor = ThreadPoolExecutor(len(packers), "custode-copy")
         threads = [
-            asyncio.get_running_loop().run_in_executor(None, self._work, reader, packer, runs, blocks)
+            asyncio.get_running_loop().run_in_executor(executor, self._work, reader, packer, runs, blocks)
             for reader, packer in zip(self.session.readers, packers, strict=True)
         ]
         waiting = set(threads)
@@ -120,12 +124,13 @@ class TableCopier:
                 self.tell(self.skipped_bytes + sum(packer.plain_bytes for packer in packers))
         except BaseException:
             runs.clear()
+            shelf.close()
             for reader in self.session.readers:
                 reader.interrupt()
+            await _ended(threads)
             raise
         finally:
-            # never left behind: they use connections and buffers that are ours
-            await asyncio.shield(asyncio.gather(*threads, return_exceptions=True))
+            executor.shutdown(wait=False)
 
     def _work(self, reader: Bulk, packer: Packer, runs: deque[list[Seen]], blocks: int) -> None:
         """In a thread: take runs until there are none."""
@@ -165,6 +170,16 @@ class TableCopier:
             stored_bytes=sum(chunk.size_bytes for chunk in chunks),
             chunks=await self.pool.put(encoded, len(encoded), INDEXES),
         )
+
+
+async def _ended(threads: Iterable[asyncio.Future[None]]) -> None:
+    """Wait for threads that use connections of ours, whatever is asked of us meanwhile."""
+    waiting = set(threads)
+    while waiting:
+        with suppress(asyncio.CancelledError):  # whoever waits for us is told by the error that is under way
+            done, waiting = await asyncio.wait(waiting)
+            for thread in done:
+                thread.exception()  # the first error is told; the others follow from it
 
 
 def worth_keeping(index: TableIndex, sizes: Mapping[str, int], condemned: frozenset[str]) -> TableIndex:

@@ -229,10 +229,10 @@ def test_two_people_over_http_and_nobody_else(site: Site) -> None:
 def test_a_backup_goes_on_after_kill_9_and_is_one(site: Site) -> None:
     with dump_waits(site.dsns["hand"]):
         run_id = site.daemon.ask_for("backup", "hand", TOKENS["ANNA"])
-        site.daemon.in_step(run_id, "dump")
+        site.daemon.in_step(run_id, "copy")
         site.daemon.kill()
         site.daemon.start()
-        site.daemon.in_step(run_id, "dump", attempt=2)
+        site.daemon.in_step(run_id, "copy", attempt=2)
     run = site.daemon.ended(run_id)
     assert (run["result"], run["attempt"], run["deaths"]) == ("fixed", 2, 1), run["outcome"]
     assert stored(site.store, "hand") == [".json", ".zst"]
@@ -267,7 +267,7 @@ def test_a_killed_embedded_state_server_comes_back_and_a_step_goes_on(site: Site
     entries = site.daemon.ledger()
     with dump_waits(site.dsns["hand"]):
         run_id = site.daemon.ask_for("backup", "hand", TOKENS["ANNA"])
-        site.daemon.in_step(run_id, "dump")
+        site.daemon.in_step(run_id, "copy")
         psutil.Process(before).send_signal(signal.SIGKILL)
         until(
             lambda: site.daemon.answers("/api/v1/actions") and int(pid_file.read_text().split()[0]) != before,

@@ -140,11 +140,11 @@ def test_what_a_frozen_one_was_doing_is_done_by_another_and_once(fleet: Fleet) -
     before = frozen.alerts()["Watched", place]["activeAt"]
     with dump_waits(fleet.dsns[place]):
         run_id = others[0].ask_for("backup", place, TOKEN)
-        assert others[0].in_step(run_id, "dump")["owner"].startswith(instance(frozen)), "asked here, done there"
+        assert others[0].in_step(run_id, "copy")["owner"].startswith(instance(frozen)), "asked here, done there"
         frozen.signal(signal.SIGSTOP)
         with measured("taken over from a frozen one"):
             until(shared(*others), "the others look after all of it", SECONDS)
-            taken = others[0].in_step(run_id, "dump", attempt=2)
+            taken = others[0].in_step(run_id, "copy", attempt=2)
         (taker,) = [one for one in others if taken["owner"].startswith(instance(one))]
         assert place in taker.scraped()
         assert taker.alerts()["Watched", place]["activeAt"] == before
@@ -156,7 +156,7 @@ def test_what_a_frozen_one_was_doing_is_done_by_another_and_once(fleet: Fleet) -
         noticed = rf"environments_changed .* lost=\[[^]]*'{place}'"
         until(lambda: re.search(noticed, frozen.log.read_text()[seen:]), "it notices that it has lost it", SECONDS)
         until(shared(*fleet.daemons), "nothing is looked after twice", SECONDS)
-        others[0].in_step(run_id, "dump", attempt=2)
+        others[0].in_step(run_id, "copy", attempt=2)
     run = others[0].ended(run_id)
     assert run["result"] == "fixed", run["outcome"]
     assert stored(fleet.store, place) == [".json", ".zst"]

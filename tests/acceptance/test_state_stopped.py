@@ -144,7 +144,7 @@ def test_nothing_is_lost_when_it_is_stopped_in_the_middle_of_everything(site: Si
     since = site.firing_since()
     with dump_waits(site.dsns["left"]):
         run_id = right.ask_for("backup", "left", TOKEN)
-        right.in_step(run_id, "dump")
+        right.in_step(run_id, "copy")
         entries = right.ledger()
         site.state.crash()
         stopped = time.monotonic()

@@ -9,6 +9,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
@@ -222,6 +223,35 @@ async def test_kill_9_in_the_middle_leaves_no_success_and_work_that_is_used_agai
     assert (await verified(job)).fixed
     assert manifest.inventory is not None
     assert left & set(await read_inventory(store, manifest.inventory)), "stored once"
+
+
+@pytest.mark.usefixtures("documents")
+async def test_a_backup_is_given_up_while_the_store_takes_nothing_more(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.backups.packer.PACK_BYTES", 1 << 18)  # both readers wait for the store
+    store = open_store(tmp_path / "s", free=0)
+    task = asyncio.create_task(snapshot(make_job(stores={"local": store})))
+    await store.begun.wait()
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=30)
+    assert done
+    assert task.cancelled()
+    assert await read_manifests(store, "qa") == []
+
+
+@pytest.mark.usefixtures("documents")
+async def test_many_backups_at_once_do_not_wait_for_each_other_s_threads(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.backups.packer.PACK_BYTES", 1 << 18)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(2))
+    jobs = [make_job(run_id=f"run{number}", stores={"local": open_store(tmp_path / "s")}) for number in range(3)]
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for job in jobs:
+            group.create_task(snapshot(job))
+    assert [one.succeeded for one in await read_manifests(open_store(tmp_path / "s"), "qa")] == [True] * 3
 
 
 @pytest.mark.usefixtures("documents")
