@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from fleet.embedded import EmbeddedServer
 from fleet.environment import Environment, TlsSettings
 from fleet.errors import DaemonError
 from fleet.secrets import SecretText
+from fleet.workspace import sweep, workspace
 
 _PREFIX = "custode-scratch-"
 _STATEMENT_SECONDS = 43200.0
@@ -44,12 +42,10 @@ async def scratch(job: Job) -> AsyncIterator[Job]:
     Raises:
         DaemonError: the server does not start.
     """
-    await asyncio.to_thread(_sweep)
-    folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{job.run_id}-{os.getpid()}"
-    with _held(folder):
-        server: EmbeddedServer | None = None
+    await asyncio.to_thread(sweep, _PREFIX, _stop)
+    with workspace(f"{_PREFIX}{job.run_id}-", mode=0o755) as folder:  # the server's own user must reach its data
+        server = await asyncio.to_thread(EmbeddedServer.start, folder / "data", settings=_SETTINGS)
         try:
-            server = await asyncio.to_thread(EmbeddedServer.start, folder / "data", settings=_SETTINGS)
             site = _site(job, server)
             try:
                 yield site
@@ -57,9 +53,8 @@ async def scratch(job: Job) -> AsyncIterator[Job]:
                 await site.changes.close()
                 await site.connections.close()
         finally:
-            if server is not None:
-                await asyncio.to_thread(server.stop)
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(shutil.rmtree, folder / "data", ignore_errors=True)  # it may be large
 
 
 def _site(job: Job, server: EmbeddedServer) -> Job:
@@ -81,20 +76,8 @@ def _site(job: Job, server: EmbeddedServer) -> Job:
     return replace(job, environment=environment, connections=connections, changes=changes)
 
 
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Make the folder, and show that a living process has it."""
-    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-    folder.chmod(0o755)  # the server's own user must reach its data
-    with (folder / "held").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _sweep() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError, DaemonError), (folder / "held").open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if (folder / "data" / "postmaster.pid").exists():
-                EmbeddedServer.start(folder / "data").stop()  # taken over, and so ended
-            shutil.rmtree(folder, ignore_errors=True)
+def _stop(folder: Path) -> None:
+    """A server that a killed process left is taken over, and so ended."""
+    if (folder / "data" / "postmaster.pid").exists():
+        with suppress(DaemonError):
+            EmbeddedServer.start(folder / "data").stop()

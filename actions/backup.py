@@ -92,8 +92,8 @@ class Backup(Action[Parameters]):
         databases = await _databases(job, parameters)
         tool = await find_tool("pg_dump", job.client_tools)
         await _server_version(job, tool)
-        sizes = await _expect(job, store, databases)
         engine = _engine(job, parameters)
+        sizes = await _expect(job, store, databases, engine)
         free = await store.free_bytes()
         if free is not None and free <= sizes.stored:
             raise ActionError(
@@ -186,9 +186,10 @@ async def _server_version(job: Job, tool: Tool) -> str:
     return version
 
 
-async def _expect(job: Job, store: Store, databases: Sequence[str]) -> _Sizes:
-    """By the last good backup where there is one, else by the size of the tables."""
-    done = [m for m in await read_manifests(store, job.environment.name) if m.succeeded]
+async def _expect(job: Job, store: Store, databases: Sequence[str], engine: Engine) -> _Sizes:
+    """By the last good backup of the same engine where there is one, else by the size of the tables."""
+    manifests = await read_manifests(store, job.environment.name)
+    done = [manifest for manifest in manifests if manifest.succeeded and manifest.engine == engine]
     last = {one.name: (one, manifest) for manifest in done for one in manifest.contents}
     plain: dict[str, float] = {}
     stored = 0.0
@@ -223,25 +224,27 @@ async def _copy(job: Job, parameters: Parameters, databases: Sequence[str]) -> F
     at = job.now()
     begun = await _begin(job, parameters, store, databases, at)
     try:
-        manifest = await take(job, databases, begun)
+        manifest, told = await take(job, databases, begun)
     except asyncio.CancelledError:
         await _discard(job, store)
         raise
     except _TROUBLE as error:
         raise await _failed(job, error, store, at) from error
     job.data["manifest"] = manifest.model_dump(mode="json")
-    return {"bytes": manifest.size_bytes, "plain_bytes": manifest.plain_bytes, "added_bytes": manifest.added_bytes}
+    figures = {"bytes": manifest.size_bytes, "plain_bytes": manifest.plain_bytes, "added_bytes": manifest.added_bytes}
+    return figures | dict(told)
 
 
 async def _begin(job: Job, parameters: Parameters, store: Store, databases: Sequence[str], at: float) -> Begun:
+    engine = _engine(job, parameters)
     try:
         tool = await find_tool("pg_dump", job.client_tools)
         version = await _server_version(job, tool)
-        sizes = await _expect(job, store, databases)
+        sizes = await _expect(job, store, databases, engine)
     except _TROUBLE as error:
         raise await _failed(job, error, store, at) from error
     id_ = backup_id(at, job.run_id)
-    return Begun(at, id_, store, _engine(job, parameters), tool, version, dict(sizes.plain))
+    return Begun(at, id_, store, engine, tool, version, dict(sizes.plain))
 
 
 def _engine(job: Job, parameters: Parameters) -> Engine:

@@ -62,7 +62,8 @@ async def make_snapshot(
         schema_name="public", name="notes", rows=10 * len(chunks), plain_bytes=plain_bytes, stored_bytes=stored,
         chunks=await pool.put(encoded, len(encoded), INDEXES),
     )  # fmt: skip
-    texts = [await pool.put_text(f"-- {section}".encode()) for section in ("pre", f"data of {at}", "post")]
+    sql = [f"-- {section}".encode() for section in ("pre", f"data of {at}", "post")]
+    texts = [await pool.put(zstandard.compress(text), len(text)) for text in sql]
     id_ = backup_id(at, run)
     snapshot = DatabaseSnapshot(
         name="app", owner="app", encoding="UTF8", collate="C", ctype="C", extensions={}, revisions=(),

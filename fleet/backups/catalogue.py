@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import structlog
 from pydantic import ValidationError
@@ -18,8 +18,6 @@ log = structlog.get_logger()
 
 _AT_ONCE = 16
 _KINDS: dict[str, type[Manifest | Pin | Proof]] = {MANIFEST: Manifest, PIN: Pin, PROOF: Proof}
-
-F = TypeVar("F", bound=Fact)
 
 # what was read, by object as it was listed: its key, size and time of change; None is a broken one
 KnownManifests: TypeAlias = dict[Stat, Fact | None]

@@ -6,18 +6,12 @@ They are found by pattern, listed and counted for the age of the last backup; ne
 from __future__ import annotations
 
 import glob
-import gzip
 import re
 import stat
-import zlib
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import IO
-
-import zstandard
 
 _TIME = re.compile(r"(?<!\d)(\d{8})[_T-]?(\d{6})(?!\d)")
 _SETTLED_SECONDS = 60.0  # what changed since may still be written
@@ -42,7 +36,7 @@ def find_files(patterns: Iterable[str], now: float, zone: tzinfo | None = None) 
 
     A time in a name (`prod_backup_20251120_080000.sql.gz`) is read in `zone`; None is the machine's, as `date` has it.
     A file that is empty, cut off, of another format than it says, or still being written has a `problem`. Only both
-    ends of each file are looked at (`check_whole` reads all); blocks. What vanishes meanwhile is left out.
+    ends of each file are looked at; blocks. What vanishes meanwhile is left out.
     """
     found: dict[Path, GuideFile] = {}
     for pattern in patterns:
@@ -51,29 +45,6 @@ def find_files(patterns: Iterable[str], now: float, zone: tzinfo | None = None) 
             if path not in found and (file := _look(path, now, zone)) is not None:
                 found[path] = file
     return sorted(found.values(), key=lambda file: (file.at, file.path))
-
-
-def check_whole(path: Path) -> str | None:
-    """Read a file to its end and say what is wrong with it: cut off, damaged, or no finished dump. Blocks.
-
-    Raises OSError where it cannot be read.
-    """
-    end = b""
-    try:
-        with _plain(path) as file:
-            while part := file.read(1 << 20):
-                end = (end + part)[-_END_BYTES:]
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        return f"it is damaged or cut off: {error}"
-    if ".sql" in path.suffixes and _COMPLETE not in end:
-        return "its end is missing"
-    return None
-
-
-def _plain(path: Path) -> AbstractContextManager[IO[bytes] | gzip.GzipFile]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")
-    return zstandard.open(path, "rb") if path.suffix == ".zst" else path.open("rb")
 
 
 def _look(path: Path, now: float, zone: tzinfo | None) -> GuideFile | None:

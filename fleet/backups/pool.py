@@ -63,13 +63,6 @@ class Pool:
         self.used[key] = size
         return Blob(key=key, size_bytes=size, plain_bytes=plain_bytes)
 
-    async def put_text(self, text: bytes, level: int = _LEVEL) -> Blob:
-        """Store SQL or the like in a zstd frame. Raises StoreError."""
-        frame = await asyncio.to_thread(
-            zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress, text
-        )
-        return await self.put(frame, len(text))
-
     async def get(self, key: str) -> bytes:
         """Read an object whose content is what its name says.
 
@@ -80,11 +73,6 @@ class Pool:
         if await asyncio.to_thread(_sha256, content) != key.rpartition("/")[2]:
             raise StoreError(f"{key} is damaged: its {len(content)} bytes have another checksum", hint=_DAMAGED)
         return content
-
-    async def get_text(self, blob: Blob) -> bytes:
-        """Read what `put_text` stored. Raises StoreError."""
-        stored = await self.get(blob.key)
-        return await asyncio.to_thread(zstandard.ZstdDecompressor().decompressobj().decompress, stored)
 
     def _name(self, content: bytes, pool: str) -> tuple[str, bytes]:
         key = object_key(self.environment, _sha256(content), pool)

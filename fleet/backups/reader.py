@@ -82,7 +82,7 @@ async def read_rows(pool: Pool, part: Part) -> AsyncGenerator[bytes, None]:
 
 
 async def read_text(pool: Pool, blob: Blob) -> AsyncGenerator[bytes, None]:
-    """The SQL that `Pool.put_text` or `put_file` stored, in parts.
+    """The SQL that `Pool.put_file` stored, in parts.
 
     Raises:
         StoreError: it is missing or damaged; told at the end at the latest, so nothing may be kept before that.

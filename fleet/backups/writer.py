@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -26,11 +25,13 @@ from fleet.connections import Connections
 from fleet.environment import Environment
 from fleet.errors import StoreError
 from fleet.secrets import Secrets
+from fleet.workspace import sweep, workspace
 
 log = structlog.get_logger()
 
 LEVEL = 1
 MOST_READERS = 2
+_WORKSPACE = "custode-backup-"
 _XIDS = 1 << 31  # half of all there are: none is used twice between two backups that are less apart
 
 Tell = Callable[[int], None]
@@ -79,7 +80,8 @@ class SnapshotWriter:
         """
         readers = max(1, min(MOST_READERS, self.environment.connections - 1))
         async with AsyncExitStack() as held:
-            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="custode-backup-")))
+            await asyncio.to_thread(sweep, _WORKSPACE)
+            folder = held.enter_context(workspace(_WORKSPACE))
             variables = await client_environment(
                 self.environment, self.secrets, database, application_name=self.application_name
             )

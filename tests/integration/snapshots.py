@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from fleet.backups import DatabaseSnapshot, TableCopy
+from fleet.backups import Blob, DatabaseSnapshot, TableCopy
 from fleet.backups.index import TableIndex, decode_index
 from fleet.backups.pool import Pool
+from fleet.backups.reader import read_text
 from fleet.backups.writer import Parent, SnapshotWriter
 from fleet.client_tools import find_tool
 from fleet.connections import Connections
@@ -64,6 +65,9 @@ class Snapshots:
     @property
     def pool(self) -> Pool:
         return Pool(self.store, self.environment.name)
+
+    async def sql(self, blob: Blob) -> str:
+        return b"".join([part async for part in read_text(self.pool, blob)]).decode()
 
     async def index(self, copy: TableCopy) -> TableIndex:
         return decode_index(await self.pool.get(copy.chunks.key))

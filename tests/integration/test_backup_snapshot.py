@@ -84,8 +84,8 @@ async def test_every_kind_of_table_is_copied_as_copy_gives_it(snapshots: Snapsho
         copy = copy_of(snapshot, name)
         assert (copy.rows, (await snapshots.index(copy)).format) == (rows, format_), name
         assert await snapshots.rows(copy) == await copied(sql, query, format_), name
-    pre_data = (await snapshots.pool.get_text(snapshot.pre_data)).decode()
-    data = (await snapshots.pool.get_text(snapshot.data)).decode()
+    pre_data = await snapshots.sql(snapshot.pre_data)
+    data = await snapshots.sql(snapshot.data)
     assert "CREATE TABLE public.parted" in pre_data
     assert "restrict" not in pre_data
     assert "COPY public.no_columns" in data
@@ -97,7 +97,7 @@ async def test_small_tables_are_left_to_pg_dump(snapshots: Snapshots, sql: async
     await sql.execute(BIG + "create table small as select 1 as id")
     snapshot = await snapshots.take(least_bytes=1 << 20)
     assert [copy.name for copy in snapshot.copies] == ["big"]
-    data = (await snapshots.pool.get_text(snapshot.data)).decode()
+    data = await snapshots.sql(snapshot.data)
     assert "COPY public.small" in data
     assert "COPY public.big" not in data
 
@@ -199,7 +199,7 @@ async def test_objects_about_to_be_removed_are_not_used_again(snapshots: Snapsho
     for key in old:
         await snapshots.store.delete(key)
     assert await snapshots.rows(copy_of(second, "big")) == await copied(sql, "select * from big", "binary")
-    assert b"CREATE TABLE" in await snapshots.pool.get_text(second.pre_data)
+    assert "CREATE TABLE" in await snapshots.sql(second.pre_data)
 
 
 async def test_an_object_that_is_mostly_dead_is_replaced(snapshots: Snapshots, sql: asyncpg.Connection) -> None:

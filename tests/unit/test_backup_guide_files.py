@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import zstandard
 
-from fleet.backups.guide_files import check_whole, find_files
+from fleet.backups.guide_files import find_files
 
 NOW = 1_800_000_000.0
 OLD = NOW - 100_000
@@ -71,16 +71,6 @@ def test_what_is_no_backup_says_why(
     write(tmp_path / name, content, modified)
     (file,) = find_files([f"{tmp_path}/*"], NOW, UTC)
     assert file.problem == problem
-
-
-def test_a_file_read_to_its_end(tmp_path: Path) -> None:
-    whole = gzip.compress(DUMP)
-    assert check_whole(write(tmp_path / "a.sql.gz", whole)) is None
-    assert check_whole(write(tmp_path / "b.sql.zst", zstandard.compress(DUMP))) is None
-    assert "cut off" in str(check_whole(write(tmp_path / "c.sql.gz", whole[:-20])))
-    flipped = whole[:60] + bytes([whole[60] ^ 255]) + whole[61:]
-    assert "damaged" in str(check_whole(write(tmp_path / "d.sql.gz", flipped)))
-    assert check_whole(write(tmp_path / "e.sql.gz", gzip.compress(DUMP[:500]))) == "its end is missing"
 
 
 def test_nothing_there_is_nothing(tmp_path: Path) -> None:
