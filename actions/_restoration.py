@@ -11,6 +11,7 @@ from actions._restore_load import load
 from actions._restore_place import Place, upstairs
 from actions._restore_roles import make_roles, missing_roles
 from actions._restore_source import Source
+from actions._thaw import thaw
 from fleet.errors import ActionError
 
 _DISK = 3.0  # bytes on the server's disk per byte of rows: TOAST, indexes, and vector indexes as large as their table
@@ -38,6 +39,7 @@ class Restoration:
 
     async def load(self) -> Figures:
         self.job.data.setdefault("begun_at", self.job.now())
+        await thaw(self.job, self.source)
         missing = await missing_roles(self.place.job, self.source.snapshot)
         if missing and not self.create_roles:
             raise roles_missing(self.place.job, missing)

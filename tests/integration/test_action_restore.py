@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -37,6 +38,38 @@ async def restore(restoring: MakeSite, parameters: Parameters) -> tuple[Plan, st
     verdict = await ACTION.verify(job, parameters, plan)
     assert verdict.fixed, verdict.reason
     return plan, verdict.reason
+
+
+class Frozen(LocalStore):
+    """An archive: contents are readable once they were asked for twice."""
+
+    asked = 0
+
+    async def thaw(self, keys: Iterable[str]) -> frozenset[str]:
+        self.asked += 1
+        contents = frozenset(key for key in keys if key.startswith("objects/"))
+        return contents if self.asked < 3 else frozenset()
+
+    def get(self, key: str) -> AsyncIterator[bytes]:
+        if self.asked < 3 and key.startswith("objects/"):
+            raise StoreError(f"{key} is archived")
+        return super().get(key)
+
+
+async def test_what_is_archived_is_asked_for_and_waited_for(
+    restoring: MakeSite, content: str, into: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actions._thaw.POLL_SECONDS", 0.01)
+    options = LocalStore.Options(path=tmp_path / "archive")
+    await take(restoring(stores={"archive": LocalStore(options)}), content)
+    frozen, told = Frozen(options), list[str]()
+    job = restoring(stores={"archive": frozen}, progress=lambda _ratio, text: told.append(text))
+    parameters = Parameters(database=content, into=into)
+    plan = await ACTION.plan(job, parameters)
+    await run_steps(ACTION, job, parameters, plan)
+    assert (await ACTION.verify(job, parameters, plan)).fixed
+    assert frozen.asked == 3
+    assert any("the store 'archive' has archived" in text for text in told)
 
 
 async def test_all_of_it_is_there_again(
