@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -14,11 +16,15 @@ from fleet.errors import ProcessError
 _PR_SET_PDEATHSIG = 1
 _STDERR_KEPT = 4000
 _libc = ctypes.CDLL(None, use_errno=True)
+# kill -9 of the daemon must not leave pg_dump running; acts on the death of the forking thread, so children are started
+# from the event loop's thread. util-linux does it in the child: Python would have to copy all its page tables and run
+# itself there first, which holds the event loop up for 10 to 80 ms in a large, busy process
+_SETPRIV = shutil.which("setpriv")
+if _SETPRIV is not None and Path(_SETPRIV).resolve().name != "setpriv":
+    _SETPRIV = None  # BusyBox has one that cannot
 
 
 def _die_with_parent() -> None:
-    # kill -9 of the daemon must not leave pg_dump running; acts on the death of the forking thread,
-    # so children are started from the event loop's thread
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -34,19 +40,19 @@ async def running(
     Raises:
         ProcessError: the program does not exist or may not be run.
     """
+    words = [_program(command[0], env), *map(str, command[1:])]
     try:
         process = await asyncio.create_subprocess_exec(
-            *map(str, command),
+            *([_SETPRIV, "--pdeathsig", "TERM"] if _SETPRIV else []),
+            *words,
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=env,
-            preexec_fn=_die_with_parent,
+            preexec_fn=None if _SETPRIV else _die_with_parent,
         )
     except OSError as error:
-        raise ProcessError(
-            f"{command[0]} cannot be started: {error}", hint="are the PostgreSQL client tools installed?"
-        ) from error
+        raise _not_started(command[0], str(error)) from error
     try:
         yield process
     finally:
@@ -58,6 +64,18 @@ async def running(
             except TimeoutError:
                 process.kill()
                 await process.wait()
+
+
+def _program(name: str | Path, env: Mapping[str, str] | None) -> str:
+    """The path of a program. Raises ProcessError where there is none that may be run."""
+    path = shutil.which(name, path=(os.environ if env is None else env).get("PATH"))
+    if path is None:
+        raise _not_started(name, "there is no such program, or it may not be run")
+    return str(path)
+
+
+def _not_started(name: str | Path, why: str) -> ProcessError:
+    return ProcessError(f"{name} cannot be started: {why}", hint="are the PostgreSQL client tools installed?")
 
 
 async def run(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> str:

@@ -15,10 +15,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import daemon.app  # noqa: F401 - for its weight
 from actions import Action, Job
 from actions.backup import Backup
 from actions.restore import Restore
+from daemon.app import favour_event_loop
 from fleet.environment import Environment
 from fleet.stores.local import LocalStore
 from tests.integration.actions_kit import at_work
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--into", default=None)
     arguments = parser.parse_args()
+    favour_event_loop()  # as the daemon does
     print(json.dumps(asyncio.run(_measure(arguments))))
 
 

@@ -1,4 +1,6 @@
+import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -34,3 +36,34 @@ async def test_leaving_early_ends_the_child() -> None:
         pid = child.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+_PARENT = """
+import asyncio, sys
+from fleet import process
+
+async def main():
+    if sys.argv[1] == "by ourselves":
+        process._SETPRIV = None
+    async with process.running([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+        print(child.pid, flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("way", ["as here", "by ourselves"])
+async def test_a_child_ends_with_a_parent_that_is_killed(way: str) -> None:
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", _PARENT, way, stdout=asyncio.subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(await parent.stdout.readline())
+    gone = os.pidfd_open(child)
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(gone, ended.set)
+    parent.send_signal(signal.SIGKILL)
+    async with asyncio.timeout(10):
+        await ended.wait()
+        await parent.wait()
+    asyncio.get_running_loop().remove_reader(gone)
+    os.close(gone)
