@@ -14,6 +14,7 @@ from actions._restore_source import Source
 from actions._thaw import thaw
 from fleet.errors import ActionError
 
+_FIRST_STATISTICS = 10  # the planner's statistics target until the vector indexes are built
 _DISK = 3.0  # bytes on the server's disk per byte of rows: TOAST, indexes, and vector indexes as large as their table
 _EXTENSIONS = """
     select name from unnest($1::text[]) name
@@ -52,12 +53,14 @@ class Restoration:
         if skipped := figures.get("skipped_foreign_keys"):
             self.job.data["skipped"] = skipped
         moment = self._moment("queryable")
-        await analyze(self.place)
+        await analyze(self.place, target=_FIRST_STATISTICS)
         return {**figures, **moment}
 
     async def vectors(self, *, concurrently: bool = False) -> Figures:
         figures = await build_vectors(self.place, self.source, self.build, concurrently=concurrently)
-        return {**figures, **self._moment("ready")}
+        moment = self._moment("ready")
+        await analyze(self.place)
+        return {**figures, **moment}
 
     async def check(self, *, vectors: bool = True) -> Figures:
         findings = await check(
