@@ -1,4 +1,8 @@
-"""pg_dump's SQL into a database by psql: as one transaction, through its input, no command of psql obeyed."""
+"""pg_dump's SQL into a database by psql: as one transaction, through its input, no command of psql obeyed.
+
+The transaction is begun and committed in that input: --single-transaction would commit at its end, wherever that is,
+and so what psql had when its daemon was killed, now and then.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,7 @@ async def feed(place: Place, sql: AsyncGenerator[bytes, None], *, settings: Mapp
     variables = await client_environment(job.environment, job.secrets, place.database, application_name=label)
     asked = " ".join(f"-c {name}={value}" for name, value in settings.items())
     variables["PGOPTIONS"] = f"{variables.get('PGOPTIONS', '')} {asked}".strip()
-    command: list[str | Path] = [psql.path, "-X", "-q", "--no-password", "--single-transaction", *_VARIABLES]
+    command: list[str | Path] = [psql.path, "-X", "-q", "--no-password", *_VARIABLES]
     command += ["-o", "/dev/null", "-f", "-"]
     async with running(command, env=variables, stdin=asyncio.subprocess.PIPE) as process:
         said = asyncio.ensure_future(_tail(process.stderr))
@@ -82,6 +86,7 @@ async def _framed(sql: AsyncGenerator[bytes, None], known: frozenset[bytes], psq
     key = secrets.token_hex(32).encode()
     if obeys_no_commands(psql):
         yield b"\\restrict " + key + b"\n"
+    yield b"BEGIN;\n"
     head: bytes | None = b""
     async with aclosing(sql):
         async for part in sql:
@@ -94,8 +99,9 @@ async def _framed(sql: AsyncGenerator[bytes, None], known: frozenset[bytes], psq
                 head = None
     if head is not None:
         yield fit(head, known)
+    yield b"\nCOMMIT;\n"
     if obeys_no_commands(psql):
-        yield b"\n\\unrestrict " + key + b"\n"
+        yield b"\\unrestrict " + key + b"\n"
 
 
 async def _write(stdin: asyncio.StreamWriter | None, parts: AsyncIterable[bytes]) -> None:

@@ -119,6 +119,15 @@ async def identity(job: Job, name: str) -> tuple[int, str | None]:
         return oid or 0, (await marks(connection, name)).get(name)
 
 
+async def name_of(job: Job, oid: int) -> str | None:
+    """What the database is called by now; None where there is none of that object id."""
+    async with upstairs(job.connections) as connection:
+        name: str | None = await connection.fetchval(
+            "select datname::text from pg_catalog.pg_database where oid = $1::int8::oid", oid
+        )
+        return name
+
+
 async def _rename_all(connection: Connection, renamings: Sequence[Renaming]) -> None:
     async with connection.transaction():
         await connection.execute("set local statement_timeout = 0; set local lock_timeout = '15s'")

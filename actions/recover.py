@@ -20,7 +20,7 @@ from actions._restore_names import beside, new_name
 from actions._restore_place import Place, mark_of
 from actions._restore_roles import drop_roles
 from actions._restore_source import SourceParameters, choose, reopen
-from actions._switch import Renaming, copy_settings, identity, rename
+from actions._switch import Renaming, copy_settings, identity, name_of, rename
 from fleet.errors import ActionError, CustodeError
 from fleet.policy import Risk
 
@@ -117,17 +117,23 @@ class Recover(Action[Parameters]):
             return Verdict(False, f"{names.database} is back, but not its vector indexes: {trouble}", figures)
         lost = figures.get("lost_seconds", 0.0)
         reason = f"{names.database} is back as of {float(lost) / 60:.1f} minutes before the switch, after {_took(job)}"
-        kept = f"; the damaged one is {names.damaged}" if job.data.get("damaged_kept") else ""
+        kept = f"; the damaged one is {damaged}" if (damaged := job.data.get("damaged")) else ""
         return Verdict(True, reason + _beyond_promise(job) + kept, figures)
 
     async def undo(self, job: Job, _parameters: Parameters, plan: Plan) -> None:
-        """Switch back where it was switched; what was written since is in the copy, which is kept then."""
+        """Switch back where it was switched; what was written since is in the copy, which is kept then.
+
+        Raises:
+            ActionError: the damaged one is not there any more; the restored one stays in its place.
+        """
         names = _names(job, plan)
         _, mark = await identity(job, names.database)
         if mark == mark_of(job):
             aside = f"custode: was {names.database} until run {job.run_id} was taken back"
-            damaged, _ = await identity(job, names.damaged)
-            back = [Renaming(names.damaged, names.database)] if damaged else []
+            damaged = await _damaged(job, plan)
+            if damaged is None and _planned_oid(plan):
+                raise ActionError(f"the damaged {names.database} is gone: the restored one stays", hint="look at both")
+            back = [] if damaged is None else [Renaming(damaged, names.database)]
             await rename(job, [Renaming(names.database, names.copy, aside), *back])
             return
         await Place(job, names.copy).drop()
@@ -141,7 +147,7 @@ async def _run(job: Job, parameters: Parameters, plan: Plan, name: str) -> Figur
     source = await reopen(job, plan.objects[0])
     names = _names(job, plan)
     if name == "switch":
-        return await _switch(job, names, source.manifest.started_at)
+        return await _switch(job, plan, names, source.manifest.started_at)
     switched = (await identity(job, names.database))[1] == mark_of(job)
     place = Place(job, names.database if switched else names.copy)
     workers = max(1, min(parameters.jobs, job.environment.connections - 1))
@@ -168,18 +174,30 @@ async def _drop(place: Place) -> Figures:
     return {"dropped": int(await place.drop())}
 
 
-async def _switch(job: Job, names: _Names, taken_at: float) -> Figures:
+def _planned_oid(plan: Plan) -> int:
+    """Of the database that is replaced; 0: it was gone."""
+    return int(plan.figures["database_oid"])
+
+
+async def _damaged(job: Job, plan: Plan) -> str | None:
+    """What the replaced one is called: an earlier attempt may have named it, so it is known by its object id."""
+    oid = _planned_oid(plan)
+    return await name_of(job, oid) if oid else None
+
+
+async def _switch(job: Job, plan: Plan, names: _Names, taken_at: float) -> Figures:
     """The damaged one aside, the copy into its place; a database that is gone leaves nothing aside."""
     oid, mark = await identity(job, names.database)
     if mark != mark_of(job):
+        if oid and oid != _planned_oid(plan):
+            raise ActionError(f"{names.database} is another database than when this was planned", hint="ask again")
         if oid:
             job.data["lost_rows"] = await count_losses(job, names.database, names.copy)
             await copy_settings(job, names.database, names.copy)
         aside = [Renaming(names.database, names.damaged, is_open=False)] if oid else []
         await rename(job, [*aside, Renaming(names.copy, names.database)])
     at = job.now()
-    damaged, _ = await identity(job, names.damaged)
-    job.data["damaged_kept"] = bool(damaged)
+    job.data["damaged"] = await _damaged(job, plan)
     job.data["lost_seconds"] = max(0.0, at - taken_at)
     job.data["recovery_seconds"] = at - job.started_at
     return {name: job.data[name] for name in _TOLD if job.data.get(name) is not None}

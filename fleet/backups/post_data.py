@@ -18,6 +18,7 @@ _HEADER = re.compile(
     re.MULTILINE,
 )
 _SET = re.compile(r"^SET [a-z_]+ = [^\n]*;$", re.MULTILINE)
+_SETS_ONLY = re.compile(r"^(?:SET [a-z_]+ = |SELECT pg_catalog\.set_config\()[^\n]*;$", re.MULTILINE)
 _VECTOR = re.compile(r"\bUSING (?:hnsw|ivfflat) \(")
 _NAMED = re.compile(r"^CREATE (?:UNIQUE )?INDEX ")
 _TOKEN = re.compile(
@@ -93,7 +94,7 @@ def parse(text: str) -> Script:
     ends, comments = _read(text)
     heads = [match for match in _HEADER.finditer(text) if match.start() in comments]
     if not heads:
-        if ends:
+        if _without_comments(_SETS_ONLY.sub("", text)):
             raise SplitError("there is no entry in it")
         return Script(text, ())
     entries: list[Entry] = []

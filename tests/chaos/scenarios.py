@@ -11,7 +11,10 @@ from tests.chaos.trial import Found, Scenario, attempt
 from tests.integration.actions_kit import CASES
 
 APPROVED = "drop_invalid_index"  # one will do: how people are asked is the same for all
-UNDOES = "backup"  # what it stored is taken back, so cancelling it is tried everywhere
+# what they did is taken back: cancelling them is tried in several places, the first one in all
+UNDOES = "backup"
+UNDO = frozenset({UNDOES, "restore", "recover"})
+ELSEWHERE = 2  # places to cancel
 SECOND_DEATHS = 6  # points that the second worker passes at most before it is killed as well
 
 
@@ -50,25 +53,26 @@ async def tasks(site: Site, actions: Sequence[str], seed: int) -> AsyncIterator[
             approved = replace(plain, approved=True)
             for point in (await learn(site, approved)).points:
                 yield Task(approved, (point,))
-        for cancel in _cancels(action, points):
+        for cancel in _cancels(action, points, chance):
             async for task in _undoing(site, replace(plain, cancel=cancel)):
                 yield task
 
 
-def _cancels(action: str, points: Sequence[str]) -> list[str]:
-    """In the middle of the last step; for what undoes something, of every step."""
+def _cancels(action: str, points: Sequence[str], chance: random.Random) -> list[str]:
+    """In the middle of the last step that changes anything; for what undoes something, at its end and elsewhere too."""
     inside = [point for point in points if not point.startswith("commit")]
-    if action == UNDOES:
+    if action == UNDOES or not inside:  # what only looks has nothing to be cancelled in
         return inside
-    last = max(index for index, point in enumerate(points) if point.startswith("commit _step "))
-    return [next(point for point in points[last:] if point in inside)]
+    begun = max(at for at, point in enumerate(points[: points.index(inside[-1])]) if point.startswith("commit _step "))
+    first = next(point for point in points[begun:] if point in inside)
+    return [first, inside[-1], *chance.sample(inside, ELSEWHERE)] if action in UNDO else [first]
 
 
 async def _undoing(site: Site, scenario: Scenario) -> AsyncIterator[Task]:
     """Each point after somebody cancelled; whatever the kill does, there are the effects that there are without."""
     found = await learn(site, scenario)
     wanted = CASES[scenario.action].expected
-    if found.effects >= wanted or (scenario.action == UNDOES and found.effects):
+    if found.effects >= wanted or (scenario.action in UNDO and found.effects):
         raise BrokenError(f"{found.effects} effects of a cancelled run: {found}")
     asked = found.points.index("commit People.cancel 1, after")
     for point in found.points[asked:]:

@@ -31,6 +31,8 @@ _IMPORTS = [
     "pgqueuer.adapters.persistence.queries",
     "pgqueuer.core.qm",
     "sqlalchemy.dialects.postgresql.asyncpg",
+    "anyio._backends._asyncio",
+    *(f"actions.{name}" for name in CASES),
 ]
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(_IMPORTS)
@@ -38,9 +40,13 @@ _PROCESSES.set_forkserver_preload(_IMPORTS)
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """An environment in trouble, an empty state database, and what a worker needs to know of both."""
+    """An environment in trouble, an empty state database, and what a worker needs to know of both.
+
+    `admin` is a session of neither, so that no action ends it.
+    """
 
     ground: Ground
+    admin: asyncpg.Connection
     state: asyncpg.Connection
     orders: Orders
 
@@ -69,16 +75,16 @@ class Site:
         directory = self._scratch / f"chaos-{name}"
         directory.mkdir()
         async with self.database(f"t_env_{name}") as dsn, self.state_database(f"t_state_{name}") as state_dsn:
-            sql, state = await asyncpg.connect(dsn), await asyncpg.connect(state_dsn)
+            sql, admin, state = [await asyncpg.connect(url) for url in (dsn, self._server.dsn(), state_dsn)]
             ground = Ground(dsn, f"t_env_{name}", sql, directory / "store")
             try:
                 said = await CASES[action].plant(ground)
                 orders = Orders(state_dsn, dsn, ground.database, str(directory), action, said, approved)
-                yield Trouble(ground, state, orders)
+                yield Trouble(ground, admin, state, orders)
             finally:
                 await ground.close()
-                await sql.close()
-                await state.close()
+                for connection in (sql, admin, state):
+                    await connection.close()
 
     def state_database(self, name: str) -> AbstractAsyncContextManager[str]:
         """A migrated one."""
@@ -92,7 +98,7 @@ class Site:
         try:
             yield self._server.dsn(name)
         finally:
-            await admin.execute(f"drop database {name} with (force)")
+            await admin.execute(f"drop database if exists {name} with (force)")  # an action may have lost it
             await admin.close()
 
 

@@ -22,10 +22,14 @@ from fleet.stores.local import LocalStore
 from tests.chaos.boundaries import AFTER, BEFORE, DURING, Boundaries
 
 T = TypeVar("T")
-# they write whenever their time has come, beside the run
-_BESIDE = frozenset({"Work._pulse", "Engine.sweep"})
+# they write whenever their time has come, beside the run: in themselves, or in a task of theirs
+_BESIDE = frozenset({"Work._pulse", "Engine.sweep", "_keep_ending"})
 # of no effect, unless one of these is called
-_LOOKS = re.compile(r"(?is)\s*(select|show|set|reset)\b(?!.*\bpg_(terminate_backend|cancel_backend|advisory_))")
+_LOOKS = re.compile(
+    r"(?is)(?:\s|--[^\n]*(?:\n|$))*(select|show|set|reset)\b(?!.*\bpg_(terminate_backend|cancel_backend|advisory_))"
+)
+# what is called otherwise in each run: ids and times in names
+_OWN = re.compile(r"[0-9a-f]{12}|\d{8}_\d{6}")
 _WROTE = "select pg_current_xact_id_if_assigned() is not null"
 
 
@@ -44,7 +48,7 @@ class WatchedState(StateDatabase):
         place = None
         async with super().begin(durable=durable) as connection:
             yield connection
-            if asker not in _BESIDE and await (await raw(connection)).fetchval(_WROTE):
+            if not _is_beside(asker) and await (await raw(connection)).fetchval(_WROTE):
                 place = self._boundaries.enter("commit", asker)
                 await self._boundaries.reach(place, BEFORE)
         if place is not None:
@@ -67,11 +71,14 @@ class WatchedSession(asyncpg.Connection):
         await ours._get_statement(query, None)  # or what is sent first is only the question what it means
         return await self._place(query, partial(theirs._execute, query, args, *rest, **more))
 
+    async def _copy_in(self, copy_stmt: str, source: Any, timeout: float | None) -> Any:  # noqa: ASYNC109 - asyncpg's
+        return await self._place(copy_stmt, partial(cast("Any", super())._copy_in, copy_stmt, source, timeout))
+
     async def _place(self, query: str, send: Callable[[], Awaitable[T]]) -> T:
-        if _LOOKS.match(query):
+        if _LOOKS.match(query) or _is_beside():
             return await send()
         boundaries = self.boundaries
-        place = boundaries.enter("change", " ".join(query.split())[:40])
+        place = boundaries.enter("change", " ".join(_OWN.sub("~", query).split())[:60])
         await boundaries.reach(place, BEFORE)
         if boundaries.is_fatal(place, DURING):
             sent = asyncio.ensure_future(send())
@@ -118,6 +125,11 @@ class WatchedStore(LocalStore):
         await self._boundaries.reach(place, BEFORE)
         await super().delete(key)
         await self._boundaries.reach(place, AFTER)
+
+
+def _is_beside(asker: str = "") -> bool:
+    task = asyncio.current_task()
+    return not {asker, getattr(task and task.get_coro(), "__qualname__", "")}.isdisjoint(_BESIDE)
 
 
 def _kind(key: str) -> str:

@@ -25,7 +25,7 @@ from daemon.actions import ActionEvent, Run, RunState
 from daemon.actions import work as work_module
 from daemon.actions.engine import Engine
 from daemon.actions.ledger import Ledger
-from daemon.actions.means import MayChange, Means
+from daemon.actions.means import Disk, MayChange, Means
 from daemon.actions.operators import Operators
 from daemon.actions.people import People
 from daemon.actions.switch import Switches
@@ -38,11 +38,13 @@ from fleet.policy import TIER_DEFAULTS, Consent, ConsentPolicy, CopyPolicy, Tier
 from fleet.secrets import Secrets, SecretText
 from tests.chaos.boundaries import Boundaries
 from tests.chaos.watched import WatchedConnections, WatchedSession, WatchedState, WatchedStore
+from tests.integration.actions_kit import CASES
 from tests.integration.engines import TestWorld, request
 
 PERSON = "anna"
 KEY = "chaos"
 STORES = {"local": "store", "offsite": "offsite"}
+ROOM = Disk(50 << 30, 100 << 30)  # nobody scrapes here; what an action adds to the disk has to fit in something
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class WatchedWorld(TestWorld):
         return replace(job, changes=changes)
 
 
-def make_environment(name: str, dsn: str, database: str, *, approved: bool = False) -> Environment:
+def make_environment(name: str, dsn: str, database: str, *, approved: bool = False, **fields: Any) -> Environment:
     consent = Consent.ONE_APPROVAL if approved else Consent.AUTO
     policy = TIER_DEFAULTS[Tier.QA].model_copy(
         update={
@@ -98,7 +100,7 @@ def make_environment(name: str, dsn: str, database: str, *, approved: bool = Fal
         }
     )
     values = {"name": name, "tier": Tier.QA, "policy": policy, "tls": {"mode": "disable"}}
-    return Environment.model_validate({**values, "dsn": SecretText(dsn), "databases": (database,)})
+    return Environment.model_validate({**values, "dsn": SecretText(dsn), "databases": (database,), **fields})
 
 
 def assemble(
@@ -141,9 +143,11 @@ async def serving(state: StateDatabase, engine: Engine) -> AsyncIterator[None]:
 async def work(orders: Orders) -> None:
     directory = Path(orders.directory)
     boundaries = Boundaries(directory / "trace", orders.kill, orders.cancel)
+    fields = CASES[orders.action].settings(directory)
     world = WatchedWorld(
-        {"qa": make_environment("qa", orders.dsn, orders.database, approved=orders.approved)},
+        {"qa": make_environment("qa", orders.dsn, orders.database, approved=orders.approved, **fields)},
         {name: WatchedStore(directory / folder, boundaries) for name, folder in STORES.items()},
+        disks={"qa": ROOM},
         boundaries=boundaries,
     )
     state = WatchedState(SecretText(orders.state_url), directory, Secrets(time.monotonic), boundaries)

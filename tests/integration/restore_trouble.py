@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,26 @@ from fleet.stores.local import LocalStore
 if TYPE_CHECKING:
     from tests.integration.actions_kit import Ground
 
-_ROWS = "create table notes as select i as id, repeat(md5(i::text), 100) as t from generate_series(1, 2000) i"
-_FINISHED = "select to_regnamespace('custode_restore') is null and (select count(*) from notes) = 2000"
+# a table that is copied in parts, one in pg_dump's SQL; keys, a foreign one too, and a vector index
+_ROWS = """
+    create extension if not exists vector;
+    create table notes (id int primary key, t text storage external, near vector(2));
+    insert into notes select i, repeat(md5(i::text), 100), array[i, -i] from generate_series(1, 2000) i;
+    create index on notes using hnsw (near vector_l2_ops) with (m = 4, ef_construction = 16);
+    create table readers (note int references notes, name text);
+    insert into readers values (1, 'anna'), (2000, null)
+"""
+_WHOLE = """
+    select to_regnamespace('custode_restore') is null
+        and (select count(*) = 2000 from notes) and (select count(*) = 2 from readers)
+        and (select count(*) = 2 from pg_index where indrelid = 'notes'::regclass and indisvalid)
+        and (select count(*) = 2 from pg_constraint
+            where conrelid in ('notes'::regclass, 'readers'::regclass) and contype in ('p', 'f'))
+"""
+_DATABASES = """
+    select datname::text, coalesce(shobj_description(oid, 'pg_database'), ''), datallowconn from pg_database
+    where datname in ($1, $2) or starts_with(datname, $1 || '_')
+"""
 
 
 async def plant_snapshot(ground: Ground) -> Mapping[str, Any]:
@@ -36,26 +55,40 @@ async def plant_snapshot(ground: Ground) -> Mapping[str, Any]:
     return {"database": ground.database}
 
 
+async def stands(ground: Ground) -> bool:
+    """Whether there is a database of that name, open: the old one or the one that took its place."""
+    return any(one.name == ground.database and one.is_open for one in await _databases(ground))
+
+
 async def count_restored(ground: Ground) -> int:
     """Databases beside it that are complete."""
-    return sum([await _is_finished(ground, name) for name in await _copies(ground)])
+    return sum([await _is_whole(ground, one.name) for one in await _databases(ground) if _is_copy(ground, one)])
 
 
 async def count_unfinished(ground: Ground) -> int:
-    return len(await _copies(ground)) - await count_restored(ground) + await _count(ground, "custode_new_")
+    """Databases beside it that are not; one more where the one that was there is not as it was."""
+    beside = [one for one in await _databases(ground) if one.name != ground.database]
+    return len(beside) - await count_restored(ground) + (not await _is_whole(ground, ground.database))
 
 
 async def count_switches(ground: Ground) -> int:
-    """Whether a restored one has taken its place."""
-    async with _upstairs(ground) as connection:
-        mark = await connection.fetchval(
-            "select shobj_description(oid, 'pg_database') from pg_database where datname = $1", ground.database
-        )
-    return int(str(mark).startswith("custode restore "))
+    """Whether a restored one has taken its place, complete."""
+    return int(await _is_switched(ground) and await _is_whole(ground, ground.database))
 
 
-async def count_copies(ground: Ground) -> int:
-    return len(await _copies(ground)) + await _count(ground, "custode_new_")
+async def count_displaced(ground: Ground) -> int:
+    """Databases that should not be, or are missing.
+
+    Beside the switched one there is the damaged one, closed, and no other; where it was switched back, there may be
+    what is kept of it; whichever it is, the one of that name is complete.
+    """
+    found = await _databases(ground)
+    damaged = [one for one in found if one.name.startswith(f"{ground.database}_damaged_")]
+    kept = [one for one in found if _is_copy(ground, one) and one.mark.startswith("custode: was ")]
+    due = int(await _is_switched(ground))
+    strays = len(found) - 1 - len(kept) - due
+    wrong = abs(len(damaged) - due) + sum(one.is_open for one in damaged)
+    return abs(strays) + wrong + (not await _is_whole(ground, ground.database))
 
 
 async def count_proofs(ground: Ground) -> int:
@@ -63,39 +96,52 @@ async def count_proofs(ground: Ground) -> int:
 
 
 async def count_scratch(ground: Ground) -> int:
-    """Scratch servers whose files are left."""
-    return len(_scratches()) + await count_copies(ground)
+    """Scratch servers whose files are left, and databases beside it."""
+    return len(_scratches(ground)) + len(await _databases(ground)) - 1
 
 
-def _scratches() -> list[Path]:
-    return list(Path(tempfile.gettempdir()).glob("custode-scratch-0123456789ab*"))
+def _scratches(ground: Ground) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"custode-scratch-{ground.run_id}-*"))
 
 
 async def drop_copies(ground: Ground) -> None:
+    """Drop all but the database itself."""
     async with _upstairs(ground) as connection:
-        for row in await connection.fetch(
-            "select datname from pg_database where starts_with(datname, $1)", f"{ground.database}_"
-        ):
-            await connection.execute(f'drop database "{row["datname"]}" with (force)')
+        for one in await _databases(ground):
+            if one.name != ground.database:
+                await connection.execute(f'drop database "{one.name}" with (force)')
 
 
-async def _copies(ground: Ground) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _Database:
+    name: str
+    mark: str
+    is_open: bool
+
+
+async def _databases(ground: Ground) -> list[_Database]:
+    """The one of the ground, those named after it, and the one that its run has not finished."""
     async with _upstairs(ground) as connection:
-        rows = await connection.fetch(
-            "select datname from pg_database where starts_with(datname, $1)", f"{ground.database}_restored"
-        )
-    return [row["datname"] for row in rows]
+        rows = await connection.fetch(_DATABASES, ground.database, f"custode_new_{ground.run_id}")
+    return [_Database(*row) for row in rows]
 
 
-async def _count(ground: Ground, like: str) -> int:
-    async with _upstairs(ground) as connection:
-        return int(await connection.fetchval("select count(*) from pg_database where starts_with(datname, $1)", like))
+def _is_copy(ground: Ground, one: _Database) -> bool:
+    return one.name.startswith(f"{ground.database}_restored_")
 
 
-async def _is_finished(ground: Ground, name: str) -> bool:
-    connection = await asyncpg.connect(ground.dsn, database=name)
+async def _is_switched(ground: Ground) -> bool:
+    marks = {one.name: one.mark for one in await _databases(ground)}
+    return marks.get(ground.database, "").startswith("custode restore ")
+
+
+async def _is_whole(ground: Ground, name: str) -> bool:
     try:
-        return bool(await connection.fetchval(_FINISHED))
+        connection = await asyncpg.connect(ground.dsn, database=name)
+    except asyncpg.InvalidCatalogNameError:
+        return False
+    try:
+        return bool(await connection.fetchval(_WHOLE))
     except asyncpg.UndefinedTableError:
         return False
     finally:

@@ -12,6 +12,7 @@ from actions.recover import Parameters, Recover
 from fleet.embedded import EmbeddedServer
 from fleet.errors import ActionError
 from fleet.policy import Risk
+from tests.integration.engines import until
 from tests.integration.restores import MakeSite, databases, run_steps, take
 
 ACTION = Recover()
@@ -59,7 +60,7 @@ async def test_it_is_back_and_the_damaged_one_is_kept(
     assert plan.figures["database_oid"] != verdict.figures["database_oid"]
     assert verdict.figures["lost_rows"] == 10
     assert 0 < float(verdict.figures["lost_seconds"]) < 600
-    assert sql.is_closed(), "whoever was there was sent away"
+    await until(sql.is_closed)  # whoever was there was sent away
     assert await items(server, content) == 300
     connection = await asyncpg.connect(server.dsn(content))
     assert await connection.fetchval("show work_mem") == "7MB"

@@ -75,6 +75,26 @@ async def test_a_daemon_that_stops_hands_over_at_once(make_daemon: MakeDaemon, w
     assert world.told().count("taken over") == 1
 
 
+async def test_all_attempts_see_the_same_beginning(make_daemon: MakeDaemon) -> None:
+    """Names are made of it: what the first attempt stored, or renamed, the next one has to find."""
+    gate, seen = Gate(), []
+
+    async def note(job: Job) -> None:
+        seen.append(job.started_at)
+        await gate(job)
+
+    action = Scripted(second=note)
+    one = await make_daemon(action)
+    run = await one.ask(request())
+    await gate.until_reached()
+    await one.stop()
+    gate.go.set()
+    two = await make_daemon(action)
+    run = await two.until(run, seconds=9)
+    assert run.attempt == 2
+    assert seen == [run.begun_at, run.begun_at]
+
+
 async def test_a_daemon_that_vanished_is_replaced(make_daemon: MakeDaemon) -> None:
     action = Scripted()
     run = await left_behind(make_daemon, action)

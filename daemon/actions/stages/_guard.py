@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +21,7 @@ async def guard(turn: Turn) -> Stop | None:
     """Whether it is worth to be planned. What only has to wait for its hour, or for people, is planned meanwhile."""
     if turn.run.begun_at is not None:
         return None if turn.run.ground is None else await _rejoin(turn)
-    asks = turn.environment.policy.consent.of(turn.meant.risk) is not Consent.AUTO
+    asks = turn.environment.policy.consent.of(turn.meant.risk, turn.run.action) is not Consent.AUTO
     async with turn.means.state.begin() as connection:
         decision = await judge(turn, connection)
         if isinstance(decision, Wait) and (asks or decision.ground is Ground.OUTSIDE_WINDOW):
@@ -52,6 +53,7 @@ async def begin(turn: Turn) -> Stop | None:
         if not isinstance(decision, Allowed):
             return await _heed(turn, connection, decision)
         turn.run = await runs.write(connection, turn.run, begun_at=turn.means.now(), ground=None, parked=None)
+        turn.job = replace(turn.job, started_at=turn.run.begun_at or turn.job.started_at)  # as later attempts see it
         await turn.record(connection, Entry.GUARD, decision="allowed", consent=decision.consent.value)
     turn.tell(Happened.BEGUN, turn.plan.summary)
     return None
