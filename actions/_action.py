@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from fleet.connections import Connections
 from fleet.environment import Environment
-from fleet.policy import Risk, Strict
+from fleet.policy import Risk, Strict, Tier
 from fleet.secrets import Secrets
 from fleet.stores import Store
 
@@ -43,6 +43,7 @@ class Job:
     now: Callable[[], float]
     progress: Progress
     elsewhere: Callable[[str], Job] | None = None  # the same run on another environment, by name; raises ActionError
+    tiers: Mapping[str, Tier] = field(default_factory=dict)  # of all environments, by name
     client_tools: Path | None = None  # folder of pg_dump and its like; None: the PATH, then the embedded server's
     data: dict[str, Any] = field(default_factory=dict)  # what earlier steps found, for later ones
 
@@ -101,6 +102,18 @@ class Verdict:
     figures: Figures = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure of the verdict that stays visible, as the metric `custode_<metric>`, until it is measured again.
+
+    It is about the index that is the first of the plan's objects.
+    """
+
+    metric: str
+    help: str
+    figure: str
+
+
 P = TypeVar("P", bound=Strict)
 
 
@@ -116,6 +129,7 @@ class Action(ABC, Generic[P]):
     subjects: ClassVar[tuple[str, ...]] = ()  # collectors to run at once after it, so that the world is re-read
     conflicts: ClassVar[frozenset[str]] = frozenset()  # actions that must not run on the same database at once
     windowed: ClassVar[bool] = True  # waits for the maintenance window where its risk asks for one
+    measures: ClassVar[tuple[Measure, ...]] = ()
 
     @abstractmethod
     def parameters(self) -> type[P]:

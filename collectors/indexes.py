@@ -7,6 +7,7 @@ from typing import Any
 
 from collectors import Collector, Family, Rows, Session, Target, counter, gauge, info
 from collectors._catalog import fill
+from fleet.index_builds import BuildProgress
 
 _LABELS = ("datname", "schemaname", "relname", "indexrelname")
 _INFO = Family(
@@ -33,6 +34,8 @@ _BUILDS = Family(
         gauge("index_build_blocks", "Blocks that the present phase of the build has to process"),
         gauge("index_build_tuples_done", "Rows that the present phase of the build has processed"),
         gauge("index_build_tuples", "Rows that the present phase of the build has to process"),
+        gauge("index_build_progress_ratio", "How much of the whole build is done (0 to 1), estimated by its phases"),
+        gauge("index_build_remaining_seconds", "How long the build takes from now on, estimated; absent as it waits"),
     ),
 )
 
@@ -69,8 +72,10 @@ _COLUMNS = 19
 # The index of a plain CREATE INDEX is not visible yet, and has no name here.
 _BUILDS_SQL = """
     select p.datname, n.nspname, t.relname, i.relname, p.command, p.phase,
-        sum(p.blocks_done)::int8, sum(p.blocks_total)::int8, sum(p.tuples_done)::int8, sum(p.tuples_total)::int8
+        sum(p.blocks_done)::int8, sum(p.blocks_total)::int8, sum(p.tuples_done)::int8, sum(p.tuples_total)::int8,
+        extract(epoch from clock_timestamp() - min(a.query_start))::float8
     from pg_catalog.pg_stat_progress_create_index p
+        left join pg_catalog.pg_stat_activity a on a.pid = p.pid
         join pg_catalog.pg_class t on t.oid = p.relid
         join pg_catalog.pg_namespace n on n.oid = t.relnamespace
         left join pg_catalog.pg_class i on i.oid = p.index_relid
@@ -89,7 +94,7 @@ class IndexesCollector(Collector):
 
         async def read(session: Session) -> list[Any]:
             indexes = await session.fetch(_sql(session.server.version))
-            builds.extend(await session.fetch(_BUILDS_SQL))
+            builds.extend(map(_build, await session.fetch(_BUILDS_SQL)))
             return indexes
 
         records = await target.each(read)
@@ -104,6 +109,14 @@ class IndexesCollector(Collector):
             _INDEXES.columns(columns[7:], keep=kept),
             _BUILDS.rows(builds, keep=len(builds)),
         ]
+
+
+def _build(record: Any) -> tuple[Any, ...]:
+    """A record of a build, with how far it is; `elapsed` seconds are told to those only who may see the session."""
+    *told, elapsed = record
+    progress = BuildProgress(*told[4:6], *(count or 0 for count in told[6:]))
+    remaining = None if elapsed is None else progress.remaining_seconds(elapsed)
+    return (*told, progress.ratio, remaining)
 
 
 def _sql(version: int) -> str:

@@ -28,6 +28,9 @@ PROMISES = Family(
         gauge("policy_refresh_interval_seconds", "Sanitised data is promised to be at most this old, in seconds."),
         gauge("policy_disk_free_ratio", "Free disk space below this ratio (0 to 1) is trouble."),
         gauge("policy_same_schema", "1 where the schema must match the reference environment's, else 0."),
+        gauge(
+            "policy_schema_follows", "1 where the schema is decided elsewhere: in the reference environment, else 0."
+        ),
         gauge("policy_schema_reference", "1 on the environment whose schema the others must match, else 0."),
     ),
 )
@@ -91,6 +94,7 @@ def _promises(environment: Environment) -> Sequence[Any]:
         _seconds(policy.data.refresh_interval),
         policy.disk_free_ratio,
         int(policy.same_schema),
+        int(policy.same_schema and not environment.schema_reference),
         int(environment.schema_reference),
     )
 

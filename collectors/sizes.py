@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from operator import itemgetter
 from typing import Any
@@ -20,8 +21,15 @@ _TABLES = Family(
     ),
 )
 _INDEXES = Family(
-    ("datname", "schemaname", "relname", "indexrelname"), (gauge("index_size_bytes", "The index, in bytes"),)
+    ("datname", "schemaname", "relname", "indexrelname"),
+    (
+        gauge("index_size_bytes", "The index, in bytes"),
+        gauge("index_bytes_per_tuple", "Bytes for each entry, as of the last vacuum, analyze or build"),
+        gauge("index_best_bytes_per_tuple", "The least it took since it was built, or since Custode saw it first"),
+    ),
 )
+# of less the ratio says little: pg_index_watch's minimum_reliable_index_size
+_RELIABLE_BYTES = 128 * 1024
 
 _DATABASES_SQL = """
     select datname, case when connectable then pg_database_size(oid) end, connectable
@@ -47,7 +55,9 @@ _RELATIONS_SQL = """
     ), indexes as materialized (
         select t.oid, t.nspname, t.relname, i.relname as indexrelname,
             not x.indisvalid or m.amname in {vector_methods} as kept,
-            case when l.relation is null then pg_relation_size(i.oid) end as size
+            case when l.relation is null then pg_relation_size(i.oid) end as size,
+            i.oid as index_oid, i.relfilenode, i.relpages * current_setting('block_size')::float8 as counted,
+            i.relpages * current_setting('block_size')::float8 / nullif(greatest(i.reltuples, 0), 0) as ratio
         from tables t
             join pg_catalog.pg_index x on x.indrelid = t.oid
             join pg_catalog.pg_class i on i.oid = x.indexrelid
@@ -56,12 +66,14 @@ _RELATIONS_SQL = """
         where i.relkind = 'i' and i.relpersistence <> 't'
     )
     select false as kept, t.size, current_database(), t.nspname, t.relname, null as indexrelname, t.toast,
-        case when i.unknown then null else coalesce(i.size, 0) end as indexes
+        case when i.unknown then null else coalesce(i.size, 0) end as indexes,
+        null::oid as oid, null::oid as relfilenode, null::float8 as counted, null::float8 as ratio
     from tables t left join (
         select oid, sum(size)::int8 as size, bool_or(size is null) as unknown from indexes group by 1
     ) i on i.oid = t.oid
     union all
-    select kept, size, current_database(), nspname, relname, indexrelname, null, null
+    select kept, size, current_database(), nspname, relname, indexrelname, null, null,
+        index_oid, relfilenode, counted, ratio
     from indexes where size is not null
 """
 
@@ -75,6 +87,10 @@ class SizesCollector(Collector):
         interval: Duration = timedelta(seconds=60)
         timeout: Duration = timedelta(seconds=30)
 
+    def __init__(self, options: Collector.Options) -> None:
+        super().__init__(options)
+        self._best: dict[tuple[str, int], tuple[int, float]] = {}  # database and index: its file, and the least ratio
+
     async def collect(self, target: Target) -> list[Rows]:
         databases = await target.fetch(_DATABASES_SQL)
         for name, _, connectable in databases:
@@ -85,9 +101,25 @@ class SizesCollector(Collector):
         indexes = [record for record in relations if record["indexrelname"] is not None]
         return [
             _DATABASES.rows([record[:2] for record in databases]),
-            _TABLES.rows([(*r[2:5], r[1], *r[6:]) for r in relations if r["indexrelname"] is None]),
-            _INDEXES.rows([(*r[2:6], r[1]) for r in indexes], keep=sum(map(itemgetter(0), indexes))),
+            _TABLES.rows([(*r[2:5], r[1], *r[6:8]) for r in relations if r["indexrelname"] is None]),
+            _INDEXES.rows(
+                [(*r[2:6], r[1], r["ratio"], best) for r, best in zip(indexes, self._bests(indexes), strict=True)],
+                keep=sum(map(itemgetter(0), indexes)),
+            ),
         ]
+
+    def _bests(self, indexes: Sequence[Any]) -> list[float | None]:
+        """What each index took for an entry at its best; a build, in a new file, begins anew."""
+        known, self._best = self._best, {}
+        for record in indexes:
+            key, file, ratio = (record[2], record["oid"]), record["relfilenode"], record["ratio"]
+            before = known.get(key)
+            least = before[1] if before is not None and before[0] == file else None
+            if ratio is not None and record["counted"] >= _RELIABLE_BYTES:
+                least = ratio if least is None else min(least, ratio)
+            if least is not None:
+                self._best[key] = (file, least)
+        return [self._best.get((record[2], record["oid"]), (0, None))[1] for record in indexes]
 
 
 def _order(record: Any) -> tuple[bool, int]:

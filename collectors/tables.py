@@ -34,6 +34,7 @@ _TABLES = Family(
         counter("table_index_blocks_hit_total", "Blocks of its indexes found in shared buffers"),
         counter("table_toast_blocks_read_total", "Blocks of its TOAST table read; absent without one"),
         counter("table_toast_blocks_hit_total", "Blocks of its TOAST table found in shared buffers"),
+        gauge("table_indexes", "Its indexes that queries may use"),
         gauge("table_xid_age", "Transactions since its oldest unfrozen transaction id, TOAST included"),
     ),
 )
@@ -47,7 +48,8 @@ _SQL = """
             sum(pg_stat_get_numscans(indexrelid)::float8)::int8 as scans,
             sum(pg_stat_get_tuples_fetched(indexrelid)::float8)::int8 as fetched,
             sum(pg_stat_get_blocks_fetched(indexrelid)::float8)::int8 as blocks,
-            sum(pg_stat_get_blocks_hit(indexrelid)::float8)::int8 as hit
+            sum(pg_stat_get_blocks_hit(indexrelid)::float8)::int8 as hit,
+            count(*) filter (where indisvalid) as valid
         from pg_catalog.pg_index where indrelid >= 16384 group by indrelid
     )
     select current_database(), n.nspname, c.relname,
@@ -66,6 +68,7 @@ _SQL = """
         pg_stat_get_blocks_fetched(c.oid) - pg_stat_get_blocks_hit(c.oid), pg_stat_get_blocks_hit(c.oid),
         i.blocks - i.hit, i.hit,
         pg_stat_get_blocks_fetched(t.oid) - pg_stat_get_blocks_hit(t.oid), pg_stat_get_blocks_hit(t.oid),
+        coalesce(i.valid, 0),
         greatest(case when c.relfrozenxid <> '0' then age(c.relfrozenxid) end, age(t.relfrozenxid))
     from pg_catalog.pg_class c
         join pg_catalog.pg_namespace n on n.oid = c.relnamespace

@@ -1,6 +1,6 @@
 """Releases of PostgreSQL and pgvector that are known to break indexes, or to be broken into by building them.
 
-Sources: each hazard names its own; what pgvector mended stands in its CHANGELOG, what PostgreSQL did in its release notes.
+Sources: each hazard names its own; pgvector's are in its CHANGELOG, PostgreSQL's in its release notes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Work(StrEnum):
 class Hazard:
     """A fault of a `product`, pgvector or PostgreSQL, in the releases from `first` to before `mended`.
 
-    `method` is the kind of vector index concerned; None: any index. `forbids` is what must not be done until the product
-    is upgraded; None: building is no worse than leaving it. `rebuild`: an index that lived under such a release may be
-    broken, and is to be built again after the upgrade.
+    `method` is the kind of vector index concerned; None: any index. `forbids` is what must not be done until the
+    product is upgraded; None: building is no worse than leaving it. `rebuild`: an index that lived under such a release
+    may be broken, and is to be built again after the upgrade.
     """
 
     name: str
@@ -144,11 +144,11 @@ HAZARDS = (
 def hazards_of(server_version: int, vector_version: str | None = None, method: Method | None = None) -> list[Hazard]:
     """Those of a server (its server_version_num: 140003) and of pgvector as the catalogue names it (0.8.1).
 
-    `vector_version` None: there is none; its faults are not of concern. `method` None: whatever the index; else those of
-    that kind of vector index, and those of any index.
+    `vector_version` None: there is none; its faults are not of concern. `method` None: whatever the index; else those
+    of that kind of vector index, and those of any index.
     """
     major, minor = divmod(server_version, 10_000)
-    running = {"PostgreSQL": (major, minor)}
+    running: dict[str, Version] = {"PostgreSQL": (major, minor)}
     if vector_version is not None:
         running["pgvector"] = parse_version(vector_version)
     return [

@@ -89,6 +89,8 @@ async def test_progress_of_a_build(site: Site) -> None:
     (labels,) = found["custode_index_build_blocks_done"]
     assert labels[:5] == (site.database, "public", "t", "by_id", "CREATE INDEX CONCURRENTLY")
     assert str(labels[5]).startswith("waiting for writers")
+    assert found["custode_index_build_progress_ratio"] == {labels: 0.0}
+    assert found["custode_index_build_remaining_seconds"] == {}, "it waits"
 
 
 async def _until_building(site: Site) -> Samples:

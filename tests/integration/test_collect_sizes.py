@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from collectors.sizes import SizesCollector
-from tests.integration.sites import Site, collected
+from tests.integration.sites import Site, collected, samples
 
 _TABLES = """
     create table a (id int primary key, words text); create table b (id int primary key);
@@ -99,3 +99,34 @@ async def test_a_role_that_may_not_connect_somewhere_is_told_so(site: Site) -> N
     assert (site.database,) in found["custode_database_size_bytes"]
     assert f"size of database {closed}" in target.gaps
     assert f"database {closed}" in everywhere.gaps
+
+
+async def test_an_index_at_its_best_is_remembered_until_it_is_built_anew(site: Site) -> None:
+    collector = SizesCollector(SizesCollector.Options())
+
+    async def ratios() -> tuple[float, float]:
+        found = samples(await collector.collect(site.target()))
+        key = (site.database, "public", "t", "t_pkey")
+        return found["custode_index_bytes_per_tuple"][key], found["custode_index_best_bytes_per_tuple"][key]
+
+    await site.sql.execute("create table t (id int primary key) with (autovacuum_enabled = false)")
+    await site.sql.execute("insert into t select generate_series(1, 20000)")
+    await site.sql.execute("vacuum analyze t")
+    new, best = await ratios()
+    assert new == best == pytest.approx(22, abs=4)
+    await site.sql.execute("delete from t where id % 4 <> 0")
+    await site.sql.execute("vacuum analyze t")
+    grown, best = await ratios()
+    assert grown == pytest.approx(4 * new)
+    assert best == new
+    await site.sql.execute("reindex index t_pkey")
+    built, best = await ratios()
+    assert built == best < grown
+
+
+async def test_of_a_small_index_nothing_is_remembered(site: Site) -> None:
+    await site.sql.execute(_TABLES)
+    await site.sql.execute("vacuum analyze")
+    found = await collected(SizesCollector, site.target())
+    assert (site.database, "public", "b", "b_pkey") in found["custode_index_bytes_per_tuple"]
+    assert found["custode_index_best_bytes_per_tuple"] == {}

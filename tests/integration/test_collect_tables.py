@@ -1,5 +1,8 @@
 """The collector `tables`, read by a role that has only pg_monitor and no right on any table."""
 
+import asyncpg
+import pytest
+
 from collectors.tables import TablesCollector
 from tests.integration.sites import Site, collected
 
@@ -91,3 +94,12 @@ async def test_only_what_holds_the_users_rows(site: Site) -> None:
         (site.database, "public", "part_1"),
         (site.database, 'Odd "one" {x}', "È un nome"),
     }
+
+
+async def test_indexes_that_queries_may_use_are_counted(site: Site) -> None:
+    await site.sql.execute("create table bare (a int); create table t (id int primary key, a int)")
+    await site.sql.execute("create index on t (a); insert into t values (1, 1), (2, 1)")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await site.sql.execute("create unique index concurrently broken on t (a)")
+    found = (await collected(TablesCollector, site.target()))["custode_table_indexes"]
+    assert found == {(site.database, "public", "bare"): 0, (site.database, "public", "t"): 2}

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from collectors.vectors import VectorsCollector
-from tests.integration.sites import EMBEDDED_ONLY, WATCHER, Site, collected
+from tests.integration.sites import EMBEDDED_ONLY, WATCHER, Site, collected, samples
 
 _FILL = "insert into {table} (e) select array[random(), random(), random()]::vector from generate_series(1, {rows})"
 
@@ -134,3 +134,70 @@ async def test_a_locked_table_keeps_its_rows_to_itself_and_delays_nothing(vector
     assert target.failures == {}
     assert [labels[2] for labels in found["custode_vector_index_build_rows"]] == ["free"]
     assert len(found["custode_vector_index_max_connections"]) == 2
+
+
+@EMBEDDED_ONLY
+async def test_what_a_build_now_would_take(vectors: Site) -> None:
+    await vectors.sql.execute(_FILL.format(table="t", rows=2000))
+    await vectors.sql.execute("create index h on t using hnsw (e vector_l2_ops); create index b on t (id)")
+    await vectors.sql.execute("create index i on t using ivfflat (e vector_l2_ops) with (lists = 5)")
+    await vectors.flush_statistics()
+    found = await collected(VectorsCollector, vectors.target())
+    sizes, expected = found["custode_vector_index_size_bytes"], found["custode_vector_index_expected_size_bytes"]
+    assert sizes.keys() == expected.keys()
+    for index, size in sizes.items():
+        assert size == pytest.approx(expected[index], rel=0.3), index
+    assert all(needed > 50_000 for needed in found["custode_vector_index_build_memory_bytes"].values())
+
+
+@EMBEDDED_ONLY
+async def test_dead_rows_are_told_of_all_rows(vectors: Site) -> None:
+    await vectors.sql.execute("alter table t set (autovacuum_enabled = false)")
+    await vectors.sql.execute(_FILL.format(table="t", rows=1000))
+    await vectors.sql.execute("create index h on t using hnsw (e vector_l2_ops)")
+    await vectors.sql.execute("delete from t where id <= 250")
+    await vectors.flush_statistics()
+    found = await collected(VectorsCollector, vectors.target())
+    assert list(found["custode_vector_index_dead_ratio"].values()) == [0.25]
+
+
+@EMBEDDED_ONLY
+async def test_an_index_is_older_than_its_pgvector_until_it_is_built_anew(vectors: Site) -> None:
+    async def before() -> list[float]:
+        return list(
+            (await collected(VectorsCollector, vectors.target()))["custode_vector_index_before_extension"].values()
+        )
+
+    await vectors.sql.execute("create index h on t using hnsw (e vector_l2_ops)")
+    assert await before() == [0]
+    # what an update does to the extension's row
+    await vectors.sql.execute("update pg_extension set extversion = extversion where extname = 'vector'")
+    assert await before() == [1]
+    await vectors.sql.execute("reindex index h")
+    assert await before() == [0]
+    await vectors.sql.execute("update pg_extension set extversion = extversion where extname = 'vector'")
+    assert await before() == [1]
+    await vectors.sql.execute("reindex index concurrently h")
+    assert await before() == [0]
+
+
+@EMBEDDED_ONLY
+async def test_parameters_that_were_changed_wait_for_a_build(vectors: Site) -> None:
+    collector = VectorsCollector(VectorsCollector.Options())
+
+    async def changed() -> list[float]:
+        found = samples(await collector.collect(vectors.target()))
+        return list(found["custode_vector_index_parameters_changed"].values())
+
+    await vectors.sql.execute("create index i on t using ivfflat (e vector_l2_ops) with (lists = 5)")
+    assert await changed() == [0]
+    await vectors.sql.execute("alter index i rename to j")
+    assert await changed() == [0]
+    await vectors.sql.execute("alter index j set (lists = 6)")
+    assert await changed() == [1]
+    assert await changed() == [1]
+    await vectors.sql.execute("alter index j set (lists = 5)")
+    assert await changed() == [0]
+    await vectors.sql.execute("alter index j set (lists = 6)")
+    await vectors.sql.execute("reindex index concurrently j")
+    assert await changed() == [0]
