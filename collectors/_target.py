@@ -43,7 +43,10 @@ class Session:
 
 @dataclass(slots=True)
 class Target:
-    """One environment at one moment, for one run of one collector. `now` is in unix seconds."""
+    """One environment at one moment, for one run of one collector. `now` is in unix seconds.
+
+    `reference` is the environment whose schema the others must match; None on itself, and where there is none.
+    """
 
     environment: Environment
     connections: Connections
@@ -51,6 +54,7 @@ class Target:
     stores: Mapping[str, Store] = field(default_factory=dict)
     gaps: dict[str, str] = field(default_factory=dict)
     failures: dict[str, Exception] = field(default_factory=dict)
+    reference: Target | None = None
 
     def gap(self, what: str, reason: str) -> None:
         """Tell that `what` cannot be seen (no right to it, or it is not there); a series, logged once, no failure."""

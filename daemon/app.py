@@ -21,6 +21,7 @@ from daemon.alerting import Alerting, FileJournal, RuleThread, compared_metrics
 from daemon.config import Settings, load
 from daemon.data_dir import take_data_dir
 from daemon.exposition import Page
+from daemon.listening import Listening
 from daemon.notify import Fanout, action_message, alert_message
 from daemon.parts import load_groups, make_dialect, make_notifiers, make_sample_store, make_stores
 from daemon.queries import Queries
@@ -106,6 +107,7 @@ class Custode:
             emit=self._on_action,
             now=clock.now,
         )
+        self._listening = Listening(self._secrets, plugins.keys(), self._world.reread)
         self._reloading, self._holding = asyncio.Lock(), asyncio.Lock()
         self._compared: frozenset[str] = frozenset()
 
@@ -183,7 +185,9 @@ class Custode:
         ours = self._environments(settings)
         environments = {name: each for name, each in settings.environments.items() if name in ours}
         async with self._holding:
-            await self._scraper.apply(environments, settings.collectors, stores)
+            reference = settings.environments.get(settings.schema_reference or "")
+            await self._scraper.apply(environments, settings.collectors, stores, reference=reference)
+            await self._listening.apply(environments)
 
     def _environments(self, settings: Settings | None = None) -> Collection[str]:
         """Those that are ours to look after."""
@@ -224,6 +228,8 @@ class Custode:
         parts.push_async_callback(server.stop)
         self._scraper.start(group)
         parts.push_async_callback(self._scraper.stop)
+        self._listening.start(group)
+        parts.push_async_callback(self._listening.stop)
         # before anything is judged, and after the rules are known: alerts belong to rules
         await self._alerting.reload(load_groups(self.settings), {})
         await self._alerting.restore()
@@ -232,6 +238,7 @@ class Custode:
         self._note_reload()
         own("rules", self._alerting.run(self._not_ready))
         acting.serve(own)
+        own("measured", self.telemetry.measured.serve(acting.state, lambda: acting.environments))
         own("event loop", self.telemetry.watch_event_loop(clock.monotonic))
         favour_event_loop()
         return server.address
@@ -285,6 +292,7 @@ class Custode:
 
     def _on_action(self, event: ActionEvent) -> None:
         self.telemetry.actions.count(event)
+        self.telemetry.measured.note(event)
         if self._fanout is not None:
             self._fanout.post(action_message(event))
 

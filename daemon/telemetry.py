@@ -12,8 +12,12 @@ from importlib.metadata import version
 import prometheus_client as prometheus
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
 
+import actions
+from actions import Action
+from daemon.actions.measured import Measured
 from daemon.actions.metrics import ActionMetrics
 from daemon.alerting import RuleMetrics
+from fleet.plugins import load_plugins
 from rules import Labels
 
 LAG_PROBE_SECONDS = 1.0
@@ -34,6 +38,8 @@ class Telemetry:
         registry.register(self.rules)
         self.actions = ActionMetrics()
         registry.register(self.actions)
+        self.measured = Measured(load_plugins(actions, Action))
+        registry.register(self.measured)
         self.config_last_reload_successful = prometheus.Gauge(
             "custode_config_last_reload_successful",
             "Whether the last reload was taken over (1) or not (0).",

@@ -80,7 +80,8 @@ class DaemonWorld:
                 changes=self._changes(run, other, may_change),
             )
 
-        return replace(job, elsewhere=elsewhere)
+        tiers = {name: each.tier for name, each in self._settings.environments.items()}
+        return replace(job, elsewhere=elsewhere, tiers=tiers)
 
     def _changes(self, run: Run, environment: Environment, may_change: MayChange) -> Connections:
         return Connections(

@@ -12,10 +12,13 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from fleet.cron import Cron
+from fleet.data.decisions import Decisions, TableDecision, read_table
+from fleet.data.kinds import Kind
 from fleet.durations import Duration
+from fleet.secrets import SecretText
 
 
 class Tier(StrEnum):
@@ -129,12 +132,70 @@ def _one_rule_a_table(rules: tuple[RowRetention, ...]) -> tuple[RowRetention, ..
     return rules
 
 
+TableData = Annotated[TableDecision, PlainValidator(read_table), PlainSerializer(TableDecision.written)]
+
+
+def _table_name(name: str) -> str:
+    if not all(name.split(".")) or name.count(".") > 1:
+        raise ValueError(f"{name!r} is no table; write its name, or schema.name")
+    return name
+
+
+def _column_name(name: str) -> str:
+    if not all(name.split(".")) or name.count(".") not in {1, 2}:
+        raise ValueError(f"{name!r} is no column; write table.column, or schema.table.column")
+    return name
+
+
+def _secret_reference(key: SecretText) -> SecretText:
+    if not key.references:
+        raise ValueError("holds a key in plain text; write env:NAME, file:/path, awssm:name or vault:mount/path#key")
+    return key
+
+
 class DataPolicy(Strict):
     pii_allowed: bool = Field(False, description="may hold personal data as it is")
     refresh_interval: Duration | None = Field(None, description="sanitised data at most this old; null: not promised")
+    columns: dict[Annotated[str, AfterValidator(_table_name)], TableData] = Field(
+        {},
+        description="what a refresh makes of each table of production: empty, or for each column keep, null, regenerate"
+        " or mask:STRATEGY; what nobody decided on stops it",
+    )
+    mask_key: Annotated[SecretText, AfterValidator(_secret_reference)] | None = Field(
+        None, description="reference to the key of the masks, 32 characters or more; null: nothing can be masked"
+    )
+    email_domain: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$",
+        description="domain of masked e-mail addresses, your own; null: TIER.invalid, which nobody can own",
+    )
+    test_data: tuple[str, ...] = Field(
+        (), description="SQL that is run in a database that was refreshed or reset, such as INSERTs of test users"
+    )
+    source: str | None = Field(
+        None, description="environment that data comes from, whose people are looked for; null: the only production"
+    )
+    scan_interval: Duration | None = Field(
+        None, description="personal data is looked for at least this often; null: not promised"
+    )
+    test_domains: tuple[str, ...] = Field((), description="domains of test accounts' e-mail addresses")
+    published: dict[Annotated[str, AfterValidator(_column_name)], tuple[Kind, ...]] = Field(
+        {},
+        description="kinds of personal data that a column (table.column) may hold, because anybody may read them;"
+        " those of production's users are found all the same",
+    )
     row_retention: Annotated[tuple[RowRetention, ...], AfterValidator(_one_rule_a_table)] = Field(
         (), description="which rows are deleted when they are old; one rule a table"
     )
+
+    @property
+    def decisions(self) -> Decisions:
+        """What is decided on the data of production before it may come here."""
+        tables = {}
+        for name, decided in self.columns.items():
+            schema, _, table = name.rpartition(".")
+            tables[schema or "public", table] = decided
+        return Decisions(tables, self.email_domain)
 
 
 class AccessPolicy(Strict):
@@ -162,13 +223,42 @@ class MaintenanceWindow(Strict):
     timezone: Annotated[str, AfterValidator(_zone)] = Field("UTC", description="of `start`, such as Europe/Rome")
 
 
+class VectorQueries(Strict):
+    """Real searches to probe an index with, instead of vectors of its table."""
+
+    index: str = Field(pattern=r"^[^.]+(\.[^.]+)?$", description="name, or schema.name; public by default")
+    sql: str = Field(description="a SELECT that gives the vector of one search in each row, as its only column")
+
+    @property
+    def qualified(self) -> tuple[str, str]:
+        """Schema and name of the index."""
+        schema, _, name = self.index.rpartition(".")
+        return schema or "public", name
+
+
 class VectorPolicy(Strict):
-    """The recall that searches are promised, as a ratio from 0 to 1."""
+    """The recall that searches are promised, as a ratio from 0 to 1, and how it may be probed."""
 
     ivfflat_recall: float | None = Field(
         None, ge=0, le=1, description="recall promised through an IVFFlat index; null: none is"
     )
     hnsw_recall: float | None = Field(None, ge=0, le=1, description="the same through an HNSW index")
+    probe_share: float | None = Field(
+        None,
+        gt=0,
+        description="what a probe reads into shared_buffers may fill at most this part of them; null: any part",
+    )
+    queries: tuple[VectorQueries, ...] = Field(
+        (), description="real searches to probe with, by index; of others, vectors of the table are searched for"
+    )
+
+    def promised(self, method: str) -> float | None:
+        """The recall promised to searches through an index of this access method."""
+        return {"ivfflat": self.ivfflat_recall, "hnsw": self.hnsw_recall}.get(method)
+
+    def queries_of(self, schema: str, name: str) -> str | None:
+        """The SQL that gives the searches of an index."""
+        return next((one.sql for one in self.queries if one.qualified == (schema, name)), None)
 
 
 class ConsentPolicy(Strict):
@@ -179,10 +269,14 @@ class ConsentPolicy(Strict):
     guarded: Consent = Field(Consent.AUTO, description="before a reindex, deleting rows past their time")
     dangerous: Consent = Field(Consent.AUTO, description="before dropping an index, a refresh, a migration")
     destructive: Consent = Field(Consent.AUTO, description="before a reset, a switch to a restored database")
+    actions: dict[str, Consent] = Field(
+        {}, description="what an action needs at least, by its name, as in {migrate: two_approvals}"
+    )
 
-    def of(self, risk: Risk) -> Consent:
+    def of(self, risk: Risk, action: str | None = None) -> Consent:
+        """The stricter one of what the class needs and what the action does."""
         consent: Consent = getattr(self, risk.value)
-        return consent
+        return max(consent, self.actions.get(action or "", consent), key=list(Consent).index)
 
 
 def _crontab(expression: str) -> str:
@@ -231,20 +325,46 @@ _OLD_ROWS = (
     RowRetention(table="messages", keep=90 * _DAY),
     RowRetention(table="conversations", keep=90 * _DAY),
 )
+# the guide: the knowledge base whole, users without personal data, no conversations
+_SANITISED = {
+    "knowledge_items": "id title content source url status publication_date created_at updated_at",
+    "knowledge_chunks": "id knowledge_item_id chunk_index chunk_text token_count embedding search_vector created_at",
+    "feed_status": "id feed_url source status items_found consecutive_errors last_error last_checked_at"
+    " last_success_at",
+    "alembic_version": "version_num",
+}
+_USERS = {
+    "id": "keep",
+    "email": "mask:email",
+    "hashed_password": "mask:hash",
+    "full_name": "mask:name",
+    "phone": "null",
+    "address": "null",
+    "is_active": "keep",
+    "created_at": "keep",
+}
+_COPIED: dict[str, TableDecision] = {
+    **{name: read_table(dict.fromkeys(columns.split(), "keep")) for name, columns in _SANITISED.items()},
+    "users": read_table(_USERS),
+    "conversations": read_table("empty"),
+    "messages": read_table("empty"),
+}
 _RECALL = VectorPolicy(ivfflat_recall=0.85, hnsw_recall=0.90)
+_BUSY_RECALL = _RECALL.model_copy(update={"probe_share": 0.25})
 
 TIER_DEFAULTS: dict[Tier, Policy] = {
-    Tier.DEVELOPMENT: Policy(access=AccessPolicy(literal_password=True)),
+    Tier.DEVELOPMENT: Policy(data=DataPolicy(columns=_COPIED), access=AccessPolicy(literal_password=True)),
     Tier.QA: Policy(
         backup=BackupPolicy(interval=_DAY, retention=Retention(daily=7 * _DAY), restore_test_interval=30 * _DAY),
-        data=DataPolicy(refresh_interval=7 * _DAY),
+        data=DataPolicy(refresh_interval=7 * _DAY, columns=_COPIED),
         vectors=_RECALL,
         consent=ConsentPolicy(destructive=Consent.ONE_APPROVAL),
     ),
     Tier.PREPROD: Policy(
         backup=BackupPolicy(interval=_DAY, retention=Retention(daily=30 * _DAY), restore_test_interval=7 * _DAY),
         tls=TlsPolicy(required=True, certificate="valid"),
-        vectors=_RECALL,
+        data=DataPolicy(columns=_COPIED),
+        vectors=_BUSY_RECALL,
         window=MaintenanceWindow(),
         consent=ConsentPolicy(dangerous=Consent.ONE_APPROVAL, destructive=Consent.TWO_APPROVALS),
     ),
@@ -258,10 +378,13 @@ TIER_DEFAULTS: dict[Tier, Policy] = {
         ),
         tls=TlsPolicy(required=True, certificate="valid"),
         data=DataPolicy(pii_allowed=True, row_retention=_OLD_ROWS),
-        vectors=_RECALL,
+        vectors=_BUSY_RECALL,
         window=MaintenanceWindow(),
         consent=ConsentPolicy(
-            guarded=Consent.ONE_APPROVAL, dangerous=Consent.ONE_APPROVAL, destructive=Consent.TWO_APPROVALS
+            guarded=Consent.ONE_APPROVAL,
+            dangerous=Consent.ONE_APPROVAL,
+            destructive=Consent.TWO_APPROVALS,
+            actions={"migrate": Consent.TWO_APPROVALS, "downgrade": Consent.TWO_APPROVALS},
         ),
     ),
 }

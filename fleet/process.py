@@ -34,6 +34,7 @@ async def running(
     *,
     env: Mapping[str, str] | None = None,
     stdin: int = asyncio.subprocess.DEVNULL,
+    cwd: Path | None = None,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start a child with piped output; on leaving, an unfinished child is terminated, then killed after 5 s.
 
@@ -49,6 +50,7 @@ async def running(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=env,
+            cwd=cwd,
             preexec_fn=None if _SETPRIV else _die_with_parent,
         )
     except OSError as error:

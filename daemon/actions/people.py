@@ -234,7 +234,7 @@ class People:
             meant = understand(self._means, run.action, run.environment, run.parameters)
         except NotPossibleError:
             return None
-        return meant.environment.policy.consent.of(meant.risk)
+        return meant.environment.policy.consent.of(meant.risk, run.action)
 
     async def _find(self, connection: AsyncConnection, run_id: str, *, lock: bool = False) -> Run:
         """By the whole id what is to be changed, what is only looked at by the beginning of one as well."""

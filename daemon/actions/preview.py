@@ -54,7 +54,7 @@ async def preview(means: Means, request: Request) -> Preview:
         parameters=meant.parameters.model_dump(mode="json"),
         decision=said,
         reason=reason,
-        consent=environment.policy.consent.of(meant.risk).value,
+        consent=environment.policy.consent.of(meant.risk, request.action).value,
         plan=plan,
         digest=digest(request.environment, request.action, request.parameters, plan),
     )

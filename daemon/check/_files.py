@@ -41,6 +41,11 @@ def check_environment_files(environment: Environment, notes: Notes) -> None:
             notes.ok("migrations", f"{found} revision files in {scripts}")
         else:
             notes.error("migrations", f"no revision files in {scripts}", "name the folder that holds the revisions")
+    git, folder = environment.migrations.git, environment.migrations.directory
+    if git is not None and not (git.path / ".git").exists() and not (git.path / "HEAD").exists():
+        notes.error("migrations", f"{git.path} is no git clone", "name the clone's own folder in migrations.git.path")
+    if folder is not None and not folder.is_dir():
+        notes.error("migrations", f"{folder} is no folder", "migrations.directory is where alembic.ini is")
 
 
 def _check_certificates(tls: TlsSettings, notes: Notes) -> None:

@@ -56,6 +56,7 @@ def _read_tiers(raw: object, reader: Reader) -> Policies:
         policy = reader.problems.validate(Policy, merged, at)
         if policy is not None:
             policies[name] = merged
+            _check_data(policy, name, reader, at)
             reader.check_schedules(policy, written.get("schedules"), (*at, "schedules"))
     return policies
 
@@ -72,6 +73,8 @@ def _read_environment(name: str, written: Mapping[str, Any], policies: Policies,
     base = policies.get(str(written.get("tier")), policies[Tier.DEVELOPMENT])
     changes = problems.mapping(written.get("policy"), (*at, "policy"))
     policy = problems.validate(Policy, merge(base, changes), (*at, "policy")) or Policy.model_validate(base)
+    if "data" in changes:  # what the tier says was checked there
+        _check_data(policy, written.get("tier"), reader, (*at, "policy"))
     reader.check_schedules(policy, changes.get("schedules"), (*at, "policy", "schedules"))
     _check_dsn(written.get("dsn"), policy, reader, (*at, "dsn"))
     values = {key: value for key, value in written.items() if value is not None}
@@ -83,6 +86,16 @@ def _read_environment(name: str, written: Mapping[str, Any], policies: Policies,
     }
     environment = problems.validate(Environment, values, at, filled_in=_TOLD_ELSEWHERE)
     return anchored(environment, reader.base) if environment is not None else None
+
+
+def _check_data(policy: Policy, tier: object, reader: Reader, at: Location) -> None:
+    reader.check_secrets(policy, at)
+    if tier == Tier.PRODUCTION and policy.data.columns:
+        reader.problems.add(
+            (*at, "data", "columns"),
+            "nothing is ever copied into production",
+            "decide in the tier or environment that the copy is for",
+        )
 
 
 def _check_dsn(written: object, policy: Policy, reader: Reader, at: Location) -> None:

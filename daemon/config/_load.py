@@ -12,6 +12,7 @@ from daemon.config._backups import check_backups
 from daemon.config._document import MAX_BYTES, Document, DocumentError, location_text, read_document
 from daemon.config._dsn import dsn_faults, secret_faults
 from daemon.config._environments import read_environments
+from daemon.config._migrations import check_migrations, with_those_before
 from daemon.config._models import anchored
 from daemon.config._plugins import Catalogue, Reader
 from daemon.config._problems import ConfigError, Problem, Problems, closest
@@ -72,12 +73,13 @@ def parse(text: str, source: Path) -> Settings:
     stores = _stores(raw.get("stores"), basics.data_dir, reader)
     named = raw.get("stores")  # a broken one is told of where it stands
     check_backups(environments, named if isinstance(named, dict) else stores, reader)
+    check_migrations(environments, reader)
     reference = _reference(basics.schema_reference, written, environments, problems)
     parts = {
         "source": source.absolute(),
         "environments": {
             name: environment.model_copy(update={"schema_reference": name == reference})
-            for name, environment in environments.items()
+            for name, environment in with_those_before(environments).items()
         },
         "schema_reference": reference,
         "rules": _anchored_rules(basics.rules, base),

@@ -27,6 +27,7 @@ from daemon.config._actions import Limits, OperatorsByName
 from daemon.config._document import Location
 from daemon.config._dsn import masked
 from daemon.config._models import walk
+from fleet.data.decisions import TableDecision
 from fleet.durations import Duration, format_duration
 from fleet.environment import Environment
 from fleet.policy import Strict
@@ -203,6 +204,8 @@ def _shown(value: object) -> Any:
             shown = {str(name): _shown(part) for name, part in value.items()}
         case list() | tuple():
             shown = [_shown(part) for part in value]
+        case TableDecision():
+            shown = value.written()
         case SecretText():
             shown = value.raw if value.is_reference else "***"
         case Listen():

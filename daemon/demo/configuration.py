@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ _HEADER = """\
 
 async def write_configuration(fleet: DemoFleet, port: int | None) -> Path:
     """Write the configuration of the running `fleet` into its directory; `port` None takes a free one."""
-    scripts = await asyncio.to_thread(schema.write_release, fleet.directory / "release")
-    environments = {site.name: _environment(fleet, site, scripts) for site in SITES}
+    release = await asyncio.to_thread(schema.write_release, fleet.directory / "release")
+    environments = {site.name: _environment(fleet, site, release) for site in SITES}
     used = await asyncio.to_thread(allocated_bytes, fleet.directory / "preprod")
     environments["preprod"]["disks"] = {
         "quota": {"path": str(fleet.directory / "preprod"), "limit": round(used / (1 - _FREE_RATIO))}
@@ -52,12 +53,17 @@ async def write_configuration(fleet: DemoFleet, port: int | None) -> Path:
     return path
 
 
-def _environment(fleet: DemoFleet, site: Site, scripts: Path) -> dict[str, Any]:
+def _environment(fleet: DemoFleet, site: Site, release: Path) -> dict[str, Any]:
     return {
         "tier": site.name,
         "dsn": fleet.dsn(site.name),
         "databases": [site.database],
-        "migrations": {"scripts": str(scripts)},
+        "migrations": {
+            "scripts": str(release / "versions"),
+            "directory": str(release),
+            "command": [sys.executable, "-m", "alembic"],
+            "session_options": "url",
+        },
         "disks": {"statvfs": {"path": str(fleet.directory)}},
         # the servers listen on Unix sockets only: there is no network to encrypt
         "tls": {"mode": "disable"},

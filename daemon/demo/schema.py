@@ -30,14 +30,17 @@ def config(dsn: str) -> Config:
     return settings
 
 
-def write_release(directory: Path) -> Path:
-    """Copy the revisions up to DEPLOYED into `directory`: the scripts that the application's current release ships.
+def write_release(directory: Path, revision: str = DEPLOYED) -> Path:
+    """Write the application's current release into `directory`: alembic.ini, env.py, the scripts up to `revision`.
 
     Compared with these, only qa is behind; with all of ours, each environment still lacks the HNSW upgrade.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    for revision in ScriptDirectory.from_config(config("")).iterate_revisions(DEPLOYED, "base"):
-        shutil.copy(revision.path, directory)
+    scripts = ScriptDirectory.from_config(config(""))
+    (directory / "versions").mkdir(parents=True, exist_ok=True)
+    (directory / "alembic.ini").write_text("[alembic]\nscript_location = %(here)s\npath_separator = os\n")
+    shutil.copy(Path(scripts.dir) / "env.py", directory)
+    for script in scripts.iterate_revisions(revision, "base"):
+        shutil.copy(script.path, directory / "versions")
     return directory
 
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Mapping
 
 from daemon.config import reference as configuration
-from daemon.reference._plugins import actions_reference, metrics_reference, rules_reference
+from daemon.reference._plugins import actions_reference, masks_reference, metrics_reference, rules_reference
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "configuration": configuration.render,
     "metrics": metrics_reference,
     "rules": rules_reference,
     "actions": actions_reference,
+    "masks": masks_reference,
 }
 
 

@@ -9,6 +9,7 @@ import collectors
 from actions import Action
 from collectors import Collector
 from daemon.telemetry import Telemetry
+from fleet.data.strategies import STRATEGIES
 from fleet.durations import format_duration
 from fleet.plugins import load_plugins
 from rules import AlertRule, load_shipped
@@ -73,3 +74,12 @@ def actions_reference() -> str:
         parameters = "; ".join(f"`{field.alias or key}`: {field.description}" for key, field in fields.items())
         rows.append((f"`{name}`", plugin.risk.value, plugin.summary, parameters))
     return _table(("action", "risk", "what it does", "parameters"), rows)
+
+
+def masks_reference() -> str:
+    """A table of the masks."""
+    rows = [
+        (f"`{name}`", ", ".join(sorted(each.families)), "yes" if each.unique else "no", each.summary)
+        for name, each in STRATEGIES.items()
+    ]
+    return _table(("mask", "types", "keeps values distinct", "gives"), rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 
 import structlog
@@ -61,6 +61,7 @@ class Scraper:
         self._now = now
         self._on_batch = on_batch
         self._watches: dict[str, Watch] = {}
+        self._reference: Connections | None = None  # only of one that is not watched here
         self._group: asyncio.TaskGroup | None = None
         self._scheduler = AsyncIOScheduler(timezone=UTC)
 
@@ -74,6 +75,7 @@ class Scraper:
     async def stop(self) -> None:
         """Cancel all runs and close all connections; takes no longer than one environment's CANCEL_SECONDS."""
         await self._close(list(self._watches))
+        await self._connect_reference(None)
         await asyncio.sleep(0)  # the tickers see that their runs ended
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
@@ -91,8 +93,12 @@ class Scraper:
         environments: Mapping[str, Environment],
         options: Mapping[str, Collector.Options],
         stores: Mapping[str, Store],
+        *,
+        reference: Environment | None = None,
     ) -> None:
         """Watch these environments with these collectors, from now on.
+
+        `reference` is whose schema the others must match; it may be another daemon's to watch.
 
         What did not change goes on undisturbed; what is gone vanishes from the page. Nothing changes when a collector
         cannot be made of its options.
@@ -106,10 +112,12 @@ class Scraper:
         )
         around = Surroundings(self._running_group(), self._page, stores, self._now, self._tell)
         for plan in plans:
-            watch = self._watches.get(plan.environment.name)
-            if watch is None:
+            if plan.environment.name not in self._watches:
                 watch = Watch(plan.environment, Connections(plan.environment, self._secrets), around)
                 self._watches[plan.environment.name] = watch
+        around = replace(around, reference=await self._connect_reference(reference))
+        for plan in plans:
+            watch = self._watches[plan.environment.name]
             watch.around = around
             await self._change(watch, plan)
 
@@ -141,6 +149,17 @@ class Scraper:
     def metrics(self) -> Iterator[Metric]:
         """The metrics that the collectors may give."""
         return (one for kind in self._collectors.values() for family in kind.families for one in family.metrics)
+
+    async def _connect_reference(self, reference: Environment | None) -> Connections | None:
+        """Those that its watch has; where it is not ours to watch, some of its own."""
+        watch = None if reference is None else self._watches.get(reference.name)
+        if self._reference is not None and (watch is not None or self._reference.environment != reference):
+            await self._reference.close()
+            self._reference = None
+        if watch is not None or reference is None:
+            return None if watch is None else watch.connections
+        self._reference = self._reference or Connections(reference, self._secrets)
+        return self._reference
 
     def _plan(self, environment: Environment, options: Mapping[str, Collector.Options]) -> _Plan:
         watch = self._watches.get(environment.name)

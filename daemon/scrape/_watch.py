@@ -25,13 +25,17 @@ CANCEL_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all environments share. `group` owns the runs; `tell` hears of every batch that landed."""
+    """What all environments share. `group` owns the runs; `tell` hears of every batch that landed.
+
+    `reference` leads to the environment whose schema the others must match.
+    """
 
     group: asyncio.TaskGroup
     page: Page
     stores: Mapping[str, Store]
     now: Callable[[], float]
     tell: Callable[[Batch], None]
+    reference: Connections | None = None
 
 
 @dataclass(slots=True)
@@ -53,7 +57,7 @@ class Watch:
     def __init__(self, environment: Environment, connections: Connections, around: Surroundings) -> None:
         self.environment = environment
         self.around = around
-        self._connections = connections
+        self.connections = connections
         self._courses: dict[str, _Course] = {}
         self._tasks: dict[asyncio.Task[Batch], str] = {}
         self._up: bool | None = None
@@ -84,7 +88,7 @@ class Watch:
         """Stop everything within CANCEL_SECONDS, close the connections, let the series vanish."""
         await _cancel(list(self._tasks))
         self._courses.clear()
-        await self._connections.close()
+        await self.connections.close()
         self.around.page.drop(self.environment.name)
 
     def is_running(self, name: str) -> bool:
@@ -101,7 +105,7 @@ class Watch:
         await asyncio.sleep(after)
         async with course.lock:
             collector = course.collector
-            target = ObservedTarget(self.environment, self._connections, self.around.now(), self.around.stores)
+            target = self._target()
             batch = await run_collector(collector, target, collector.options.timeout, course.rows)
             course.rows = batch.rows
             batch = await self._land(course, batch)
@@ -109,6 +113,14 @@ class Watch:
             _report(course, batch)
             self.around.tell(batch)
         return batch
+
+    def _target(self) -> ObservedTarget:
+        around, now = self.around, self.around.now()
+        other = around.reference
+        if other is None or other.environment.name == self.environment.name:
+            return ObservedTarget(self.environment, self.connections, now, around.stores)
+        reference = ObservedTarget(other.environment, other, now)
+        return ObservedTarget(self.environment, self.connections, now, around.stores, reference=reference)
 
     async def _land(self, course: _Course, batch: Batch) -> Batch:
         page = self.around.page

@@ -1,12 +1,14 @@
-"""Runs the revisions over asyncpg, without an alembic.ini.
+"""Runs the revisions over asyncpg; an alembic.ini need not be there.
 
 The caller's `Config` says where: `attributes["connection"]` is an open SQLAlchemy connection, or the option
-`sqlalchemy.url` is any libpq URL. Each revision commits by itself, so that a failed one leaves those before it.
+`sqlalchemy.url` is any libpq URL, or the environment variable DATABASE_URL is. Each revision commits by itself, so
+that a failed one leaves those before it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 
 import asyncpg
 from alembic import context
@@ -39,4 +41,4 @@ if context.is_offline_mode():
 elif (given := context.config.attributes.get("connection")) is not None:
     run(given)
 else:
-    asyncio.run(connect_and_run(context.config.get_main_option("sqlalchemy.url") or ""))
+    asyncio.run(connect_and_run(context.config.get_main_option("sqlalchemy.url") or os.environ["DATABASE_URL"]))

@@ -26,6 +26,11 @@ from fleet.connections import Connections
 from fleet.environment import Environment
 from fleet.secrets import Secrets
 from fleet.stores.local import LocalStore
+from tests.integration import data_trouble as renewed
+from tests.integration import index_trouble_build as rebuilt
+from tests.integration import index_trouble_other as indexed
+from tests.integration import index_trouble_recall as searched
+from tests.integration import migration_trouble as migrated
 from tests.integration import restore_trouble as restored
 from tests.integration import stored_trouble as stored
 
@@ -75,13 +80,17 @@ async def run_all(action: Action[Any], job: Job, parameters: Any, plan: Plan) ->
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where trouble is planted: a database of its own, as its superuser, and a store."""
+    """Where trouble is planted: a database of its own, as its superuser, and a store; `run_id` is the run's.
+
+    Where an action puts another database in the place of this one, `sql` is closed from then on.
+    """
 
     dsn: str
     database: str
     sql: asyncpg.Connection
     store: Path
     held: list[asyncpg.Connection] = field(default_factory=list)
+    run_id: str = "0123456789ab"
 
     @property
     def copy(self) -> Path:
@@ -113,17 +122,34 @@ async def none_ever(_ground: Ground) -> int:
     return 0
 
 
+async def always(_ground: Ground) -> bool:
+    return True
+
+
+def nothing(_directory: Path) -> Mapping[str, Any]:
+    return {}
+
+
+def alone(_dsn: str, _database: str) -> Mapping[str, Environment]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """`plant` makes the trouble and returns the parameters; a whole run then has `expected` effects.
 
-    `left_overs` counts what must not be there once a run has ended, whether it went through or was undone.
+    `left_overs` counts what must not be there once a run has ended, whether it went through or was undone; `stands`
+    tells whether there is what must be there at any moment, in the middle of it too. `settings` are fields of the
+    environment, where the store is in that directory; `others` are environments beside it, where its database is.
     """
 
     plant: Callable[[Ground], Awaitable[Mapping[str, Any]]]
     effects: Callable[[Ground], Awaitable[int]]
     expected: int
     left_overs: Callable[[Ground], Awaitable[int]] = none_ever
+    stands: Callable[[Ground], Awaitable[bool]] = always
+    settings: Callable[[Path], Mapping[str, Any]] = nothing
+    others: Callable[[str, str], Mapping[str, Environment]] = alone
     repeats: bool = False  # there is always something to do, so that a second run has its effects again
     fenced: bool = True  # its effects are in a database, written through `Job.changes`
     works_in: bool = True  # it works in the database
@@ -234,20 +260,48 @@ async def stray_dumps(ground: Ground) -> int:
 
 
 _STORES_ONLY: Mapping[str, Any] = {"fenced": False, "works_in": False}
+_EXCHANGES: Mapping[str, Any] = {"left_overs": rebuilt.count_left, "stands": rebuilt.index_stands}
+_MIGRATES: Mapping[str, Any] = {"left_overs": migrated.count_left, "settings": migrated.migrating, "fenced": False}
+_RENEWS: Mapping[str, Any] = {"left_overs": renewed.count_beside, "others": renewed.production, "repeats": True}
+_RESTORES: Mapping[str, Any] = {"stands": restored.stands, "repeats": True}
 
 CASES: Mapping[str, Case] = {
     "analyze": Case(plant_stale, count_analyzes, 2),
     "backup": Case(plant_rows, count_backups, 1, stray_dumps, repeats=True, fenced=False),
+    "downgrade": Case(migrated.plant_ahead, migrated.count_moves, 2, **_MIGRATES),
     "drop_invalid_index": Case(plant_invalid_indexes, count_dropped_indexes, 2),
+    "drop_unused_index": Case(indexed.plant_unused, count_dropped_indexes, 2, indexed.count_invalid),
+    "migrate": Case(migrated.plant_behind, migrated.count_moves, 2, **_MIGRATES),
     "pin_backup": Case(stored.plant_backup, stored.count_pins, 1, **_STORES_ONLY),
+    "probe_recall": Case(searched.plant_poor_index, none_ever, 0, repeats=True, fenced=False),
     "prune_backups": Case(stored.plant_old_backups, stored.count_pruned, 2, stored.count_broken, **_STORES_ONLY),
+    "rebuild_vector_index": Case(rebuilt.plant_vectors, rebuilt.count_exchanged, 1, repeats=True, **_EXCHANGES),
     "replicate_backups": Case(stored.plant_backups, stored.count_copied, 2, stored.count_broken, **_STORES_ONLY),
-    "recover": Case(restored.plant_snapshot, restored.count_switches, 1, restored.count_copies, repeats=True),
-    "restore": Case(restored.plant_snapshot, restored.count_restored, 1, restored.count_unfinished, repeats=True),
-    "restore_test": Case(
-        restored.plant_snapshot, restored.count_proofs, 1, restored.count_scratch, repeats=True, fenced=False
+    "refresh": Case(
+        renewed.plant_production,
+        renewed.count_refreshed,
+        1,
+        stands=renewed.refresh_stands,
+        settings=renewed.refreshing,
+        **_RENEWS,
     ),
+    "reset": Case(
+        renewed.plant_behind,
+        renewed.count_reset,
+        1,
+        stands=renewed.reset_stands,
+        settings=renewed.resetting,
+        **_RENEWS,
+    ),
+    "reindex": Case(indexed.plant_bloated, indexed.count_rebuilt, 2, indexed.count_invalid),
+    "recover": Case(restored.plant_snapshot, restored.count_switches, 1, restored.count_displaced, **_RESTORES),
+    "restore": Case(restored.plant_snapshot, restored.count_restored, 1, restored.count_unfinished, **_RESTORES),
+    "restore_test": Case(
+        restored.plant_snapshot, restored.count_proofs, 1, restored.count_scratch, fenced=False, **_RESTORES
+    ),
+    "stamp": Case(migrated.plant_by_hand, migrated.count_stamps, 1, **_MIGRATES),
     "terminate_idle_transaction": Case(plant_idle_transactions, count_terminated, 2),
+    "upgrade_vector_index": Case(rebuilt.plant_vectors, rebuilt.count_exchanged, 1, **_EXCHANGES),
     "vacuum": Case(plant_dead_rows, count_vacuums, 2),
     "verify_backups": Case(stored.plant_backups, none_ever, 0, repeats=True, **_STORES_ONLY),
 }

@@ -2,6 +2,7 @@
 
 from tests.integration.backups import log_in_as, make_job, store
 from tests.integration.engines import fleet_database, make_daemon, outage, world
+from tests.integration.migration_works import blocker, second, works
 from tests.integration.restores import content, restoring
 from tests.integration.s3_servers import bucket, moto_s3, proxy, seaweed
 from tests.integration.sites import debian, site
@@ -9,6 +10,7 @@ from tests.integration.snapshots import snapshots
 from tests.integration.states import open_state, state, state_template, state_url
 
 __all__ = [
+    "blocker",
     "bucket",
     "content",
     "debian",
@@ -22,11 +24,13 @@ __all__ = [
     "proxy",
     "restoring",
     "seaweed",
+    "second",
     "site",
     "snapshots",
     "state",
     "state_template",
     "state_url",
     "store",
+    "works",
     "world",
 ]

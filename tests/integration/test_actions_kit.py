@@ -53,7 +53,15 @@ class Trial:
         places = {"local": self.ground.store, "offsite": self.ground.copy}
         stores = {name: LocalStore(LocalStore.Options(path=path)) for name, path in places.items()}
         more: dict[str, Any] = {"run_id": "0123456789ab", "attempt": len(self.jobs) + 1, "stores": stores}
-        self.jobs.append(job_for(self.environment, data=json.loads(json.dumps(data or {})), **(more | fields)))
+        more |= {"data": json.loads(json.dumps(data or {}))} | fields
+        others = {self.environment.name: self.environment} | self.case.others(self.ground.dsn, self.ground.database)
+
+        def elsewhere(name: str) -> Job:
+            self.jobs.append(job_for(others[name], **more))
+            return self.jobs[-1]
+
+        tiers = {name: each.tier for name, each in others.items()}
+        self.jobs.append(job_for(self.environment, elsewhere=elsewhere, tiers=tiers, **more))
         return self.jobs[-1]
 
     async def plan(self, job: Job | None = None) -> Plan:
@@ -68,7 +76,8 @@ async def trial(
     request: pytest.FixtureRequest, ground: Ground, make_environment: Callable[..., Environment]
 ) -> AsyncIterator[Trial]:
     assert request.param in CASES, "every action has a case in actions_kit.py"
-    trial = Trial(request.param, ground, make_environment(policy=POLICY))
+    fields = CASES[request.param].settings(ground.store.parent)
+    trial = Trial(request.param, ground, make_environment(**({"policy": POLICY} | dict(fields))))
     await trial.plant()
     yield trial
     for job in trial.jobs:

@@ -80,6 +80,7 @@ def test_development_is_promised_nothing_and_has_no_such_series() -> None:
         "custode_policy_pii_allowed": {(): 0},
         "custode_policy_disk_free_ratio": {(): 0.10},
         "custode_policy_same_schema": {(): 1},
+        "custode_policy_schema_follows": {(): 1},
         "custode_policy_schema_reference": {(): 0},
     }
 
@@ -125,5 +126,5 @@ def test_series_of_retention_that_last_a_while_and_further_copies() -> None:
 
 def test_every_promise_of_the_contract_is_declared() -> None:
     families = (PROMISES, BACKUP_RETENTION, BACKUP_COPY, ROW_RETENTION, RECALL)
-    assert len({metric.name for family in families for metric in family.metrics}) == 17
+    assert len({metric.name for family in families for metric in family.metrics}) == 18
     assert PolicyCollector.families == families

@@ -51,6 +51,19 @@ ASKS = {
     ),
     "BackupsNotPruned": "prune_backups",
     "IndexInvalid": "drop_invalid_index",
+    "IndexBloated": "reindex",
+    "IndexUnusedForLong": "drop_unused_index",
+    **dict.fromkeys(
+        (
+            "VectorIndexBuiltOnTooFewRows",
+            "VectorIndexOutgrown",
+            "VectorIndexListsOff",
+            "VectorIndexBeforeUpgrade",
+            "VectorIndexParametersChanged",
+            "VectorIndexRecallLow",
+        ),
+        "rebuild_vector_index",
+    ),
     "TransactionLeftOpen": "terminate_idle_transaction",
 }
 # what works on one store gets it from the copy that the alert is about

@@ -13,7 +13,7 @@ from fleet.policy import Consent
 
 def decide(case: Case, situation: Situation) -> Decision:
     """Whether the action may run at `situation.now`."""
-    return next(objections(case, situation), Allowed(situation.policy.consent.of(case.risk)))
+    return next(objections(case, situation), Allowed(situation.policy.consent.of(case.risk, case.request.action)))
 
 
 def objections(case: Case, situation: Situation) -> Iterator[Refused | Wait]:
@@ -34,7 +34,7 @@ def objections(case: Case, situation: Situation) -> Iterator[Refused | Wait]:
 
 def _forbidden(case: Case, situation: Situation) -> Iterator[Refused]:
     environment, refusal = case.request.environment, situation.operator_refusal
-    if situation.policy.consent.of(case.risk) is Consent.FORBIDDEN:
+    if situation.policy.consent.of(case.risk, case.request.action) is Consent.FORBIDDEN:
         yield Refused(Ground.FORBIDDEN, f"the policy of {environment} forbids {case.risk.value} actions")
     if refusal is not None and not case.automatic:
         yield Refused(Ground.NOT_ALLOWED, refusal)

@@ -16,7 +16,7 @@ from fleet.policy import Consent
 
 async def approve(turn: Turn) -> Stop | None:
     run = turn.run
-    consent = turn.environment.policy.consent.of(turn.meant.risk)
+    consent = turn.environment.policy.consent.of(turn.meant.risk, turn.run.action)
     if run.begun_at is not None or needed_for(consent) == 0 or not turn.plan.steps:
         return None
     async with turn.means.state.begin() as connection:

@@ -1,0 +1,19 @@
+"""Running an application's Alembic from outside, and judging its migrations before: statements, lint, forecast."""
+
+from fleet.migrating.application import Access, Application
+from fleet.migrating.forecast import Estimate, Sizes, forecast, table_names
+from fleet.migrating.lint import Finding, lint
+from fleet.migrating.statements import Section, sections
+
+__all__ = [
+    "Access",
+    "Application",
+    "Estimate",
+    "Finding",
+    "Section",
+    "Sizes",
+    "forecast",
+    "lint",
+    "sections",
+    "table_names",
+]
