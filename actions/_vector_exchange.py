@@ -141,9 +141,8 @@ class Exchange(Action[P]):
     async def _prove(self, job: Job, parameters: P, planned: Object) -> Figures:
         index = await the_index(job, planned, job.data["new_oid"])
         seen = await look_at(job, index, measurable(index, parameters.queries), youngest=True)
-        if (
-            why := prove(seen, job.data["before"], parameters.recall_loss, promised_recall(job, index.method))
-        ) is not None:
+        loss, promised = parameters.most_loss(index.method), promised_recall(job, index.method)
+        if (why := prove(seen, job.data["before"], loss, promised)) is not None:
             raise ActionError(f"the new index is not as good: {why}", hint="the old one stays as it was")
         job.data["after"] = dict(seen.figures) | {"bytes": index.size_bytes}
         return seen.figures
