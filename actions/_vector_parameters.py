@@ -13,9 +13,9 @@ from fleet.errors import ActionError
 from fleet.policy import Strict
 from fleet.vectors import Method, VectorIndex, vector_indexes
 
-# IVFFlat's k-means begins at random: of five builds on the same 20,000 rows, with 100 lists and one probe, the best
-# found 0.935 of what there was, and the least 0.883
-_LOSS = {Method.HNSW: 0.02, Method.IVFFLAT: 0.06}
+# IVFFlat's k-means begins at random: of 15 builds on the same 100,000 rows, with 100 lists and one probe, most found
+# between 0.87 and 0.94 of what there was, one 0.86 and one 0.97
+_LOSS = {Method.HNSW: 0.02, Method.IVFFLAT: 0.1}
 
 
 class VectorParameters(Strict):
@@ -34,7 +34,7 @@ class VectorParameters(Strict):
         None,
         ge=0,
         le=1,
-        description="most recall that the new index may find less, as a ratio; null: 0.02 for HNSW, 0.06 for IVFFlat",
+        description="most recall that the new index may find less, as a ratio; null: 0.02 for HNSW, 0.1 for IVFFlat",
     )
     patience: Duration = Field(
         timedelta(hours=1), gt=timedelta(0), description="how long to wait for transactions of others before giving up"
