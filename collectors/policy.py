@@ -26,6 +26,7 @@ PROMISES = Family(
         gauge("policy_tls_required", "1 where every network session must use TLS, else 0."),
         gauge("policy_pii_allowed", "1 where personal data may be kept, else 0."),
         gauge("policy_refresh_interval_seconds", "Sanitised data is promised to be at most this old, in seconds."),
+        gauge("policy_data_scan_interval_seconds", "Personal data is looked for at least this often, in seconds."),
         gauge("policy_disk_free_ratio", "Free disk space below this ratio (0 to 1) is trouble."),
         gauge("policy_same_schema", "1 where the schema must match the reference environment's, else 0."),
         gauge(
@@ -92,6 +93,7 @@ def _promises(environment: Environment) -> Sequence[Any]:
         int(policy.tls.required),
         int(policy.data.pii_allowed),
         _seconds(policy.data.refresh_interval),
+        _seconds(policy.data.scan_interval),
         policy.disk_free_ratio,
         int(policy.same_schema),
         int(policy.same_schema and not environment.schema_reference),

@@ -172,9 +172,6 @@ class DataPolicy(Strict):
     test_data: tuple[str, ...] = Field(
         (), description="SQL that is run in a database that was refreshed or reset, such as INSERTs of test users"
     )
-    source: str | None = Field(
-        None, description="environment that data comes from, whose people are looked for; null: the only production"
-    )
     scan_interval: Duration | None = Field(
         None, description="personal data is looked for at least this often; null: not promised"
     )
@@ -349,21 +346,33 @@ _COPIED: dict[str, TableDecision] = {
     "conversations": read_table("empty"),
     "messages": read_table("empty"),
 }
+# what authorities publish names their offices
+_OFFICES = (Kind.EMAIL, Kind.PHONE, Kind.IBAN, Kind.VAT_NUMBER)
+_PUBLISHED: dict[str, tuple[Kind, ...]] = dict.fromkeys(
+    (
+        "knowledge_items.title",
+        "knowledge_items.content",
+        "knowledge_chunks.chunk_text",
+        "knowledge_chunks.search_vector",
+    ),
+    _OFFICES,
+)
+_COPY = DataPolicy(columns=_COPIED, published=_PUBLISHED, scan_interval=_DAY)
 _RECALL = VectorPolicy(ivfflat_recall=0.85, hnsw_recall=0.90)
 _BUSY_RECALL = _RECALL.model_copy(update={"probe_share": 0.25})
 
 TIER_DEFAULTS: dict[Tier, Policy] = {
-    Tier.DEVELOPMENT: Policy(data=DataPolicy(columns=_COPIED), access=AccessPolicy(literal_password=True)),
+    Tier.DEVELOPMENT: Policy(data=_COPY, access=AccessPolicy(literal_password=True)),
     Tier.QA: Policy(
         backup=BackupPolicy(interval=_DAY, retention=Retention(daily=7 * _DAY), restore_test_interval=30 * _DAY),
-        data=DataPolicy(refresh_interval=7 * _DAY, columns=_COPIED),
+        data=_COPY.model_copy(update={"refresh_interval": 7 * _DAY}),
         vectors=_RECALL,
         consent=ConsentPolicy(destructive=Consent.ONE_APPROVAL),
     ),
     Tier.PREPROD: Policy(
         backup=BackupPolicy(interval=_DAY, retention=Retention(daily=30 * _DAY), restore_test_interval=7 * _DAY),
         tls=TlsPolicy(required=True, certificate="valid"),
-        data=DataPolicy(columns=_COPIED),
+        data=_COPY,
         vectors=_BUSY_RECALL,
         window=MaintenanceWindow(),
         consent=ConsentPolicy(dangerous=Consent.ONE_APPROVAL, destructive=Consent.TWO_APPROVALS),
@@ -384,7 +393,12 @@ TIER_DEFAULTS: dict[Tier, Policy] = {
             guarded=Consent.ONE_APPROVAL,
             dangerous=Consent.ONE_APPROVAL,
             destructive=Consent.TWO_APPROVALS,
-            actions={"migrate": Consent.TWO_APPROVALS, "downgrade": Consent.TWO_APPROVALS},
+            actions={
+                "migrate": Consent.TWO_APPROVALS,
+                "downgrade": Consent.TWO_APPROVALS,
+                "refresh": Consent.FORBIDDEN,
+                "reset": Consent.FORBIDDEN,
+            },
         ),
     ),
 }

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from fleet.schema.objects import Kind, SchemaObject
 from fleet.schema.statements import create, noun
+
+_MODIFIER = re.compile(r"\([^)]*\)")
+_TEXTS = frozenset({"text", "character varying", "character"})
+_FAMILIES = (
+    frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision"}),
+    frozenset({"integer", "boolean"}),
+    frozenset({"date", "timestamp without time zone", "timestamp with time zone"}),
+    frozenset({"json", "jsonb"}),
+    frozenset({"public.vector", "public.halfvec", "public.sparsevec"}),
+)
 
 
 def alter(was: SchemaObject, is_: SchemaObject) -> list[str] | None:
@@ -54,13 +65,20 @@ def _column(was: SchemaObject, is_: SchemaObject) -> Iterator[str]:
         yield f"{head} DROP DEFAULT"
     if retyped:
         collation = f" COLLATE {parts['collation']}" if "collation" in parts else ""
-        yield f"{head} TYPE {parts['type']}{collation} USING {is_.name}::{parts['type']}"
+        through = "" if _casts(was.definition["type"], parts["type"]) else "::text"
+        yield f"{head} TYPE {parts['type']}{collation} USING {is_.name}{through}::{parts['type']}"
     if _changes(was, is_, "not null"):
         yield f"{head} {'SET' if 'not null' in parts else 'DROP'} NOT NULL"
     if "default" in parts and (retyped or _changes(was, is_, "default")):
         yield f"{head} SET DEFAULT {parts['default']}"
     if "identity" in parts and _changes(was, is_, "identity"):
         yield f"{head} ADD {parts['identity']}"
+
+
+def _casts(before: str, after: str) -> bool:
+    """Whether PostgreSQL has a cast, as far as one can tell by the names; texts can be cast into anything and back."""
+    bare = {_MODIFIER.sub("", name) for name in (before, after)}
+    return len(bare) == 1 or bool(bare & _TEXTS) or any(bare <= family for family in _FAMILIES)
 
 
 def _sequence(_was: SchemaObject, is_: SchemaObject) -> Iterator[str]:

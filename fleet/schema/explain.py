@@ -148,7 +148,6 @@ def _signs(revision: str, actual: Catalogue, history: History, findings: Mapping
         elif after is None:
             yield _Sign(one, Verdict.MISSING, made=False)  # it should be gone
         else:
-            # of a table that is gone, or none at all, the revision that made it says so
             yield _Sign(one, Verdict.CHANGED, made=found is not None and states[at - 1] is None)
 
 

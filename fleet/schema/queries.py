@@ -193,9 +193,15 @@ _KINDS = f"""
         'subtype_diff', nullif(g.rngsubdiff::text, '-'), 'canonical', nullif(g.rngcanonical::text, '-'))
     from types t join pg_catalog.pg_range g on g.rngtypid = t.oid where t.typtype = 'r'
     union all
-    select 'statistics', format('%I.%I', s.nspname, x.stxname), r.name,
-           json_build_object('definition', pg_get_statisticsobjdef(x.oid))
+    -- its columns are told in the order of the table's
+    select 'statistics', format('%I.%I', s.nspname, x.stxname), r.name, json_build_object(
+        'definition', replace(pg_get_statisticsobjdef(x.oid), ' ON ' || c.told, ' ON ' || c.sorted))
     from pg_catalog.pg_statistic_ext x join spaces s on s.oid = x.stxnamespace join relations r on r.oid = x.stxrelid
+    cross join lateral (
+        select coalesce(string_agg(quote_ident(a.attname), ', ' order by k.place), '') as told,
+               coalesce(string_agg(quote_ident(a.attname), ', ' order by a.attname), '') as sorted
+        from unnest(x.stxkeys::int2[]) with ordinality k (number, place)
+        join pg_catalog.pg_attribute a on a.attrelid = x.stxrelid and a.attnum = k.number) c
     union all
     select 'text_search', format('%I.%I', s.nspname, f.cfgname), null, (
         select json_object_agg(part.name, part.value) from (

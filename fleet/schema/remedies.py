@@ -54,11 +54,10 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A database of an environment, its schema, and what the scripts have to do with it; `quoted` as SQL writes it."""
+    """A database of an environment, its schema, and what the scripts have to do with it."""
 
     environment: Environment
     database: str
-    quoted: str
     actual: Catalogue
     graph: RevisionGraph
     history: History
@@ -71,8 +70,8 @@ def remedies(found: Explanation, case: Case) -> list[Remedy]:
     environment = case.environment
     offers: list[Remedy] = []
     for target in dict.fromkeys((found.reached, found.in_fact)):
-        if target == found.recorded and not found.unknown:
-            continue
+        if (target == found.recorded and not found.unknown) or not target <= case.history.changes.keys():
+            continue  # on record already, or not all of it could be looked at
         lacking, _ = differences_to(case.actual, case.history, target, ignore=environment.migrations.ignore)
         if not lacking:
             offers.append(_stamp(found, target, case))
@@ -146,13 +145,12 @@ def _reset(case: Case, consent: Consent) -> Remedy:
     environment = case.environment
     return Remedy(
         "reset",
-        "drop the database and make it anew from the scripts: all its rows are lost",
+        "make the database anew from the scripts: all its rows are lost",
         (
             "the scripts make it from nothing, as was tried just now",
             f"the policy of {environment.name} ({environment.tier}) allows it: {consent.value.replace('_', ' ')}",
         ),
-        (f"custode migrate {environment.name} heads",),
-        (f"DROP DATABASE {case.quoted} WITH (FORCE)", f"CREATE DATABASE {case.quoted}"),
+        (f"custode reset {environment.name} --database {shlex.quote(case.database)} --dry-run",),
     )
 
 

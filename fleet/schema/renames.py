@@ -20,6 +20,7 @@ Renamed: TypeAlias = tuple[SchemaObject, SchemaObject]  # as it is, as it should
 _NEVER = frozenset({"schema", "extension", "comment", "grant"})
 _FIRST = ("table", "column")
 _MENTIONED = frozenset({"sequence", "type", "function", "view", "materialized_view", "text_search"})
+_VIEWS = frozenset({"view", "materialized_view"})
 _DOLLARS = '[\\w$."]'
 
 
@@ -35,7 +36,7 @@ def follow_renames(
     found: list[Renamed] = []
     for was, is_ in _candidates("table", there, wanted):
         found.append((was, is_))
-        there = _rewritten(there.values(), was.name, is_.name)
+        there = _rewritten(there.values(), was, is_)
     for was, is_ in _candidates("column", there, wanted):
         found.append((was, is_))
         there = _column_rewritten(there, was, is_)
@@ -46,7 +47,7 @@ def follow_renames(
             del there[was.key]
             there[is_.key] = is_
             if kind in _MENTIONED:
-                there = _rewritten(there.values(), _stem(was), _stem(is_))
+                there = _rewritten(there.values(), was, is_)
     return there, wanted, found
 
 
@@ -99,19 +100,33 @@ def _mention(name: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!{_DOLLARS}){re.escape(name)}(?![\w$\"])")
 
 
-def _rewritten(objects: Iterable[SchemaObject], old: str, new: str) -> Objects:
-    """All objects, with `old`, a qualified name, replaced wherever it is mentioned."""
-    mention = _mention(old)
+def _before_column(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!{_DOLLARS}){re.escape(name)}(?=\.)")
 
-    def text(value: str) -> str:
-        return mention.sub(lambda _: new, value) if old in value else value
+
+def _rewritten(objects: Iterable[SchemaObject], was: SchemaObject, is_: SchemaObject) -> Objects:
+    """All objects, with the name of `was`, qualified, replaced wherever it is mentioned.
+
+    In views its bare name stands before columns, too: PostgreSQL writes it as it is called at the time.
+    """
+    old, new = _stem(was), _stem(is_)
+    mention = _mention(old)
+    # a schema that is called alike would be taken for it
+    before = None if old == f"{was.bare_name}.{was.bare_name}" else _before_column(was.bare_name)
+
+    def text(one: SchemaObject, value: str) -> str:
+        if old not in value:
+            return value
+        if one.kind in _VIEWS and before is not None:
+            value = before.sub(lambda _: is_.bare_name, value)
+        return mention.sub(lambda _: new, value)
 
     found = (
         replace(
             one,
             name=new if one.name == old else one.name,
             table=new if one.table == old else one.table,
-            definition={part: text(value) for part, value in one.definition.items()},
+            definition={part: text(one, value) for part, value in one.definition.items()},
         )
         for one in objects
     )
@@ -122,6 +137,7 @@ def _column_rewritten(there: Objects, was: SchemaObject, is_: SchemaObject) -> O
     """The column under its new name, also where its table's other parts mention it."""
     mention = _mention(was.name)
     owned = f"{was.table}.{was.name}"
+    leads = re.compile(rf"(?<=REFERENCES {re.escape(str(was.table))})\([^)]*\)")
     found: Objects = {}
     for one in there.values():
         if one.key == was.key:
@@ -133,5 +149,9 @@ def _column_rewritten(there: Objects, was: SchemaObject, is_: SchemaObject) -> O
                 for part, text in one.definition.items()
             }
             one = replace(one, definition=parts)  # noqa: PLW2901 - the same object, seen after the rename
+        elif one.kind == "constraint" and leads.search(told := one.definition["definition"]):
+            parts = dict(one.definition)
+            parts["definition"] = leads.sub(lambda columns: mention.sub(lambda _: is_.name, columns[0]), told)
+            one = replace(one, definition=parts)  # noqa: PLW2901
         found[one.key] = one
     return found

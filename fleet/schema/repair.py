@@ -140,15 +140,15 @@ def _made(one: SchemaObject, reference: Catalogue) -> list[str]:
 
 
 def _dropped(objects: Sequence[SchemaObject]) -> Iterator[str]:
-    """Tables at once, as they may refer to each other."""
+    """Tables at once, as they may refer to each other; before keys and columns that they may refer to."""
     tables = [one.name for one in objects if one.kind == "table"]
-    told = False
+    told = not tables
     for one in reversed(_ordered(objects, None)):
-        if one.kind != "table":
-            yield drop(one)
-        elif not told:
+        if not told and (one.kind in {"table", "column"} or (one.kind == "constraint" and not _refers(one))):
             told = True
             yield f"DROP TABLE {', '.join(tables)}"
+        if one.kind != "table":
+            yield drop(one)
 
 
 def _ordered(objects: Sequence[SchemaObject], reference: Catalogue | None) -> list[SchemaObject]:
@@ -177,8 +177,11 @@ def _ordered(objects: Sequence[SchemaObject], reference: Catalogue | None) -> li
 
 
 def _rank(one: SchemaObject) -> tuple[int, bool, str]:
-    refers = one.kind == "constraint" and one.definition["definition"].startswith("FOREIGN KEY")
-    return (_ORDER.index(one.kind), refers, one.path)
+    return (_ORDER.index(one.kind), _refers(one), one.path)
+
+
+def _refers(one: SchemaObject) -> bool:
+    return one.kind == "constraint" and one.definition["definition"].startswith("FOREIGN KEY")
 
 
 def _mentioned(one: SchemaObject) -> set[str]:

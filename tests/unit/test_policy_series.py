@@ -70,14 +70,16 @@ def test_production_is_promised_what_the_guide_says() -> None:
     }
     assert found["custode_policy_recall_ratio"] == {("ivfflat",): 0.85, ("hnsw",): 0.90}
     assert "custode_policy_refresh_interval_seconds" not in found
+    assert "custode_policy_data_scan_interval_seconds" not in found
 
 
-def test_development_is_promised_nothing_and_has_no_such_series() -> None:
+def test_development_is_promised_nothing_but_scans_and_has_no_such_series() -> None:
     found = series(Tier.DEVELOPMENT)
     assert found == {
         "custode_policy_restore_test_every_backup": {(): 0},
         "custode_policy_tls_required": {(): 0},
         "custode_policy_pii_allowed": {(): 0},
+        "custode_policy_data_scan_interval_seconds": {(): DAY},
         "custode_policy_disk_free_ratio": {(): 0.10},
         "custode_policy_same_schema": {(): 1},
         "custode_policy_schema_follows": {(): 1},
@@ -126,5 +128,5 @@ def test_series_of_retention_that_last_a_while_and_further_copies() -> None:
 
 def test_every_promise_of_the_contract_is_declared() -> None:
     families = (PROMISES, BACKUP_RETENTION, BACKUP_COPY, ROW_RETENTION, RECALL)
-    assert len({metric.name for family in families for metric in family.metrics}) == 18
+    assert len({metric.name for family in families for metric in family.metrics}) == 19
     assert PolicyCollector.families == families

@@ -64,6 +64,9 @@ ASKS = {
         ),
         "rebuild_vector_index",
     ),
+    "RefreshOverdue": "refresh",
+    **dict.fromkeys(("DiskSpaceLow", "DiskSpaceCritical"), "relieve_disk"),
+    **dict.fromkeys(("DataScanMissing", "DataScanDue"), "scan_data"),
     "TransactionLeftOpen": "terminate_idle_transaction",
 }
 # what works on one store gets it from the copy that the alert is about
