@@ -1,9 +1,10 @@
-"""How old the oldest row is where rows may only be kept for a time, and when data was last refreshed."""
+"""How old the oldest row is where rows may only be kept for a time; when data was last refreshed, or why it was not."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from collectors import Collector, Family, Rows, Session, Target, gauge
 from fleet.connections import Record
+from fleet.data.refused import read_refused
 from fleet.durations import Duration
 from fleet.errors import StoreError
 from fleet.stores import Store
@@ -24,6 +26,15 @@ OLDEST_ROW = Family(
 REFRESH = Family(
     (),
     (gauge("refresh_last_success_timestamp_seconds", "When sanitised data was last refreshed, unix seconds."),),
+)
+REFUSED = Family(
+    ("datname", "schemaname", "relname", "column", "kind"),
+    (
+        gauge(
+            "refresh_findings",
+            "Values with personal data in the last copy of production, which was refused for them; 1 of kind unread.",
+        ),
+    ),
 )
 
 # not to_regclass: it raises where the schema is closed to us, and knows no columns
@@ -60,8 +71,8 @@ _TABLE = """
 
 class FreshnessCollector(Collector):
     name = "freshness"
-    summary = "age of the oldest row per retention rule, and of the last data refresh"
-    families = (OLDEST_ROW, REFRESH)
+    summary = "age of the oldest row per retention rule, and of the last data refresh; what kept one from being used"
+    families = (OLDEST_ROW, REFRESH, REFUSED)
 
     class Options(Collector.Options):
         interval: Duration = timedelta(seconds=60)
@@ -76,7 +87,8 @@ class FreshnessCollector(Collector):
 
     async def collect(self, target: Target) -> list[Rows]:
         oldest = await _oldest_rows(target, self._scan_rows)
-        return [OLDEST_ROW.rows(oldest), REFRESH.rows(await _last_refresh(target))]
+        refused = await _refused(target)
+        return [OLDEST_ROW.rows(oldest), REFRESH.rows(await _last_refresh(target)), REFUSED.rows(refused)]
 
 
 async def _oldest_rows(target: Target, scan_rows: int) -> list[Sequence[Any]]:
@@ -162,3 +174,15 @@ async def _read_refresh(target: Target, copy: str, store: Store) -> float | None
     except ValidationError:
         target.failed(copy, StoreError(f"{newest.key} is no record of a refresh"))
     return None
+
+
+async def _refused(target: Target) -> list[Sequence[Any]]:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for copy, store in target.stores.items():
+        try:
+            for record in await read_refused(store, target.environment.name):
+                for each in record.findings:
+                    counts[record.datname, each.schemaname, each.relname, each.column, each.kind.value] += each.count
+        except StoreError as error:
+            target.failed(copy, error)
+    return [(*place, count) for place, count in counts.items()]

@@ -144,8 +144,9 @@ async def work(orders: Orders) -> None:
     directory = Path(orders.directory)
     boundaries = Boundaries(directory / "trace", orders.kill, orders.cancel)
     fields = CASES[orders.action].settings(directory)
+    qa = make_environment("qa", orders.dsn, orders.database, approved=orders.approved, **fields)
     world = WatchedWorld(
-        {"qa": make_environment("qa", orders.dsn, orders.database, approved=orders.approved, **fields)},
+        {"qa": qa, **CASES[orders.action].others(orders.dsn, orders.database)},
         {name: WatchedStore(directory / folder, boundaries) for name, folder in STORES.items()},
         disks={"qa": ROOM},
         boundaries=boundaries,

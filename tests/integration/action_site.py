@@ -83,14 +83,15 @@ class MemoryActions:
     result: Result = Result.FIXED
     frozen: bool = False  # runs stand still
     digest: str = "d1"
+    known: frozenset[str] = frozenset({"analyze"})  # the actions that there are
 
     async def submit(self, request: Request) -> Submitted:
         self._check(request.requested_by)
-        if request.action != "analyze":
+        if request.action not in self.known:
             raise NotPossibleError(f"there is no action {request.action!r}", hint="custode list actions")
-        for known in self.details.values():
-            if known.run.key == request.key:
-                return Submitted(known.run, False, "it was asked for before")
+        for shown in self.details.values():
+            if shown.run.key == request.key:
+                return Submitted(shown.run, False, "it was asked for before")
         waits = request.environment == "production"
         run = Run(
             id=f"{len(self.details):x}a{len(self.details):010x}",

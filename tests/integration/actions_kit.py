@@ -26,6 +26,8 @@ from fleet.connections import Connections
 from fleet.environment import Environment
 from fleet.secrets import Secrets
 from fleet.stores.local import LocalStore
+from tests.integration import cleanup_trouble as cleaned
+from tests.integration import data_scanned as scanned
 from tests.integration import data_trouble as renewed
 from tests.integration import index_trouble_build as rebuilt
 from tests.integration import index_trouble_other as indexed
@@ -210,6 +212,11 @@ async def plant_invalid_indexes(ground: Ground) -> Mapping[str, Any]:
     return {"datname": ground.database, "schemaname": "public", "relname": "notes"}
 
 
+async def plant_left_overs(ground: Ground) -> Mapping[str, Any]:
+    await plant_invalid_indexes(ground)
+    return {"datname": ground.database}
+
+
 async def count_dropped_indexes(ground: Ground) -> int:
     return int(await ground.sql.fetchval("select count(*) from dropped_objects"))
 
@@ -268,6 +275,7 @@ _RESTORES: Mapping[str, Any] = {"stands": restored.stands, "repeats": True}
 CASES: Mapping[str, Case] = {
     "analyze": Case(plant_stale, count_analyzes, 2),
     "backup": Case(plant_rows, count_backups, 1, stray_dumps, repeats=True, fenced=False),
+    "cleanup": Case(cleaned.plant_expired, cleaned.count_deleted, cleaned.EXPIRED, settings=cleaned.keeping),
     "downgrade": Case(migrated.plant_ahead, migrated.count_moves, 2, **_MIGRATES),
     "drop_invalid_index": Case(plant_invalid_indexes, count_dropped_indexes, 2),
     "drop_unused_index": Case(indexed.plant_unused, count_dropped_indexes, 2, indexed.count_invalid),
@@ -295,14 +303,17 @@ CASES: Mapping[str, Case] = {
     ),
     "reindex": Case(indexed.plant_bloated, indexed.count_rebuilt, 2, indexed.count_invalid),
     "recover": Case(restored.plant_snapshot, restored.count_switches, 1, restored.count_displaced, **_RESTORES),
+    "relieve_disk": Case(plant_left_overs, count_dropped_indexes, 2, settings=cleaned.with_disk),
     "restore": Case(restored.plant_snapshot, restored.count_restored, 1, restored.count_unfinished, **_RESTORES),
     "restore_test": Case(
         restored.plant_snapshot, restored.count_proofs, 1, restored.count_scratch, fenced=False, **_RESTORES
     ),
+    "scan_data": Case(scanned.plant_clean, scanned.count_scans, 1, repeats=True, fenced=False),
     "stamp": Case(migrated.plant_by_hand, migrated.count_stamps, 1, **_MIGRATES),
     "terminate_idle_transaction": Case(plant_idle_transactions, count_terminated, 2),
     "upgrade_vector_index": Case(rebuilt.plant_vectors, rebuilt.count_exchanged, 1, **_EXCHANGES),
     "vacuum": Case(plant_dead_rows, count_vacuums, 2),
+    "vacuum_full": Case(cleaned.plant_bloated, cleaned.count_rewritten, 1),
     "verify_backups": Case(stored.plant_backups, none_ever, 0, repeats=True, **_STORES_ONLY),
 }
 

@@ -3,6 +3,7 @@
 from tests.integration.backups import log_in_as, make_job, store
 from tests.integration.engines import fleet_database, make_daemon, outage, world
 from tests.integration.migration_works import blocker, second, works
+from tests.integration.refreshes import fleet
 from tests.integration.restores import content, restoring
 from tests.integration.s3_servers import bucket, moto_s3, proxy, seaweed
 from tests.integration.sites import debian, site
@@ -14,6 +15,7 @@ __all__ = [
     "bucket",
     "content",
     "debian",
+    "fleet",
     "fleet_database",
     "log_in_as",
     "make_daemon",

@@ -74,6 +74,10 @@ class TestWorld:
         name = application_name(run.id, run.attempt)
         changes = Connections(environment, secrets, read_only=False, application_name=name, check=may_change)
         self.opened += [reading, changes]
+
+        def elsewhere(name: str) -> Job:
+            return self.job(run, self.environments[name], progress, may_change)
+
         return Job(
             run_id=run.id,
             attempt=run.attempt,
@@ -86,6 +90,8 @@ class TestWorld:
             now=self.now,
             progress=progress,
             data=dict(run.data),
+            elsewhere=elsewhere,
+            tiers={name: each.tier for name, each in self.environments.items()},
         )
 
     async def reread(self, environment: str, subjects: Sequence[str]) -> None:

@@ -54,7 +54,7 @@ class Trial:
         stores = {name: LocalStore(LocalStore.Options(path=path)) for name, path in places.items()}
         more: dict[str, Any] = {"run_id": "0123456789ab", "attempt": len(self.jobs) + 1, "stores": stores}
         more |= {"data": json.loads(json.dumps(data or {}))} | fields
-        others = {self.environment.name: self.environment} | self.case.others(self.ground.dsn, self.ground.database)
+        others = {self.environment.name: self.environment, **self.case.others(self.ground.dsn, self.ground.database)}
 
         def elsewhere(name: str) -> Job:
             self.jobs.append(job_for(others[name], **more))

@@ -11,6 +11,10 @@ import pytest
 
 from collectors import Target
 from collectors.freshness import FreshnessCollector
+from fleet.data.kinds import Kind
+from fleet.data.refused import forget_refused, write_refused
+from fleet.data.scan import Finding
+from fleet.data.scan.records import ScanRecord
 from fleet.policy import DataPolicy, Policy, RowRetention
 from fleet.stores.local import LocalStore
 from tests.integration.sites import WATCHER, Samples, Site, collected, samples
@@ -176,3 +180,16 @@ async def test_an_empty_database(site: Site) -> None:
     mine = target(site)
     assert not any((await collected(FreshnessCollector, mine)).values())
     assert (mine.gaps, mine.failures) == ({}, {})
+
+
+async def test_what_kept_a_copy_from_being_used(site: Site, tmp_path: Path) -> None:
+    store = LocalStore(LocalStore.Options(path=tmp_path / "one"))
+    found = Finding("public", "notes", "body", Kind.CARD, 3)
+    for environment in ("qa", "qa-2"):
+        record = ScanRecord(environment=environment, datname="a.b/c", finished_at=1, sampled=False, findings=(found,))
+        await write_refused(store, record)
+    told, _ = await refreshes(site, store=store)
+    assert told["custode_refresh_findings"] == {("a.b/c", "public", "notes", "body", "card"): 3}
+    await forget_refused(store, "qa", "a.b/c")
+    told, _ = await refreshes(site, store=store)
+    assert "custode_refresh_findings" not in told

@@ -65,6 +65,7 @@ ASKS = {
         "rebuild_vector_index",
     ),
     "RefreshOverdue": "refresh",
+    "RowsPastRetention": "cleanup",
     **dict.fromkeys(("DiskSpaceLow", "DiskSpaceCritical"), "relieve_disk"),
     **dict.fromkeys(("DataScanMissing", "DataScanDue"), "scan_data"),
     "TransactionLeftOpen": "terminate_idle_transaction",

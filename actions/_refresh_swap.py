@@ -1,0 +1,100 @@
+"""The new database into the place of the old one, which is dropped then, or kept closed; and the way back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from actions._action import Figures, Job, Object, Plan
+from actions._restore_names import beside
+from actions._restore_place import Place, mark_of, upstairs
+from actions._session import alone
+from actions._switch import Renaming, copy_settings, identity, name_of, rename
+from fleet.backups.catalogue import put_bytes
+from fleet.data.refused import forget_refused
+from fleet.errors import ActionError
+from fleet.stores import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Of the database, of the new one beside it, and of the old one from the swap on."""
+
+    database: str
+    new: str
+    old: str
+
+
+def names_of(job: Job, planned: Object) -> Names:
+    database = planned["datname"]
+    return Names(database, beside(database, f"new_{job.run_id}"), beside(database, f"old_{job.run_id}"))
+
+
+async def is_swapped(job: Job, names: Names) -> bool:
+    return (await identity(job, names.database))[1] == mark_of(job)
+
+
+async def swap(job: Job, names: Names, old_oid: int) -> Figures:
+    """Rename both in one transaction; the sessions of both are ended.
+
+    Raises:
+        ActionError: the database is another one than when this was planned, or somebody cannot be made to leave.
+    """
+    oid, mark = await identity(job, names.database)
+    if mark != mark_of(job):
+        if oid != old_oid:
+            raise ActionError(f"{names.database} is another database than when this was planned", hint="ask again")
+        await copy_settings(job, names.database, names.new)
+        aside = Renaming(names.database, names.old, is_open=False)
+        await rename(job, [aside, Renaming(names.new, names.database)])
+    job.data.setdefault("swapped_at", job.now())
+    return {"swapped_timestamp_seconds": job.data["swapped_at"]}
+
+
+async def drop_old(job: Job, names: Names, old_oid: int) -> Figures:
+    """Drop what was replaced, and nothing else."""
+    async with upstairs(job.changes) as connection, alone(connection, job, "drop database"):
+        if not await is_swapped(job, names) or await name_of(job, old_oid) != names.old:
+            return {"dropped": 0}
+        sql = await connection.fetchval("select format('drop database if exists %I with (force)', $1::text)", names.old)
+        await connection.execute(sql)
+    return {"dropped": 1}
+
+
+async def record(job: Job, datname: str, source: str) -> None:
+    """Note in the first store when the data was refreshed, from where. Raises StoreError."""
+    name = job.environment.name
+    said = {
+        "environment": name,
+        "finished_at": job.data["swapped_at"],
+        "source": source,
+        "run": job.run_id,
+        "rows": job.data.get("rows", 0),
+    }
+    for store in _records(job):
+        await put_bytes(store, _key(job), json.dumps(said).encode())
+        await forget_refused(store, name, datname)
+
+
+async def take_back(job: Job, plan: Plan, old_oid: int) -> None:
+    """Drop the new database; where it was swapped and the old one is there, that one serves again first.
+
+    Where the old one is gone, the new one stays: it was whole and checked before it was swapped.
+    """
+    names = names_of(job, plan.objects[0])
+    if await is_swapped(job, names):
+        if await name_of(job, old_oid) != names.old:
+            return
+        await rename(job, [Renaming(names.database, names.new), Renaming(names.old, names.database)])
+    for store in _records(job):
+        await store.delete(_key(job))
+    await Place(job, names.new).drop()
+
+
+def _records(job: Job) -> list[Store]:
+    """The first store, where there is one."""
+    return list(job.stores.values())[:1]
+
+
+def _key(job: Job) -> str:
+    return f"refreshes/{job.environment.name}/{job.run_id}.json"
