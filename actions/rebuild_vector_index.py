@@ -18,7 +18,7 @@ from fleet.policy import Risk
 from fleet.vectors import Method, VectorIndex
 from fleet.vectors.recommended import MOST_LISTS, lists_for
 
-_GOOD_ENOUGH = 0.25  # by which lists may be off the rule before they are changed
+_FEW_ROWS = 100_000  # up to so many pgvector's rule gives few lists, and it hardly matters: the schema stays the same
 
 
 class Parameters(VectorParameters):
@@ -59,12 +59,12 @@ class RebuildVectorIndex(Exchange[Parameters]):
 
 
 def steady_lists(present: int, rows: float) -> int:
-    """Lists by pgvector's rule, the present ones where they are about right.
+    """Lists by pgvector's rule; the present ones where they are half to twice that, as VectorIndexListsOff has it.
 
     In steps, so that a table that grows while people are asked does not need to be asked about again.
     """
     lists = lists_for(rows)
-    if abs(present - lists) <= _GOOD_ENOUGH * lists:
+    if lists / 2 <= present <= lists * 2 or present <= rows <= _FEW_ROWS:
         return present
     step = max(1, int(10 ** (len(str(lists)) - 1)) // 2)
     return max(1, round(lists / step) * step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import sys
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,11 @@ async def write_configuration(fleet: DemoFleet, port: int | None) -> Path:
         "quota": {"path": str(fleet.directory / "preprod"), "limit": round(used / (1 - _FREE_RATIO))}
     }
     environments["preprod"]["policy"]["window"] = _window(clock.now())
+    # a refresh would take the planted faults away: so it waits for somebody who wants that
+    environments["qa"]["policy"] |= {
+        "data": {"mask_key": f"file:{await asyncio.to_thread(_mask_key, fleet.directory)}"},
+        "consent": {"actions": {"refresh": "one_approval"}},
+    }
     environments["production"]["policy"]["access"] = {
         "superusers": ["postgres"],
         "read_only_roles": [faults.OPS_ROLE],
@@ -69,6 +75,14 @@ def _environment(fleet: DemoFleet, site: Site, release: Path) -> dict[str, Any]:
         "tls": {"mode": "disable"},
         "policy": {"tls": {"required": False}},
     }
+
+
+def _mask_key(directory: Path) -> Path:
+    """A file with a secret of its own."""
+    path = directory / "mask.key"
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32), encoding="utf-8")
+    return path
 
 
 def _window(now: float) -> dict[str, Any]:

@@ -60,7 +60,6 @@ ASKS = {
             "VectorIndexListsOff",
             "VectorIndexBeforeUpgrade",
             "VectorIndexParametersChanged",
-            "VectorIndexRecallLow",
         ),
         "rebuild_vector_index",
     ),

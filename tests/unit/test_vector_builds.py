@@ -22,9 +22,12 @@ IVFFLAT = Shape(Method.IVFFLAT, "vector", 1536, {"lists": 100})
 
 @pytest.mark.parametrize(
     ("present", "rows", "wanted"),
-    [(100, 500_000, 500), (100, 1_000, 1), (100, 90_000, 100), (100, 124_000, 100), (1, 0, 1), (707, 500_000, 500)],
+    [
+        *[(100, 500_000, 500), (100, 90_000, 100), (100, 200_000, 100), (100, 210_000, 200), (1, 0, 1)],
+        *[(100, 1_000, 100), (100, 99, 1), (707, 500_000, 707), (1200, 500_000, 500)],
+    ],
 )
-def test_lists_change_where_they_are_off_by_a_quarter(present: int, rows: float, wanted: int) -> None:
+def test_lists_change_where_they_are_off_by_half_or_twice(present: int, rows: float, wanted: int) -> None:
     assert steady_lists(present, rows) == wanted
 
 
