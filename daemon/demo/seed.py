@@ -18,7 +18,7 @@ WATCHER = "custode"
 _ROLES = {
     OWNER: "",
     # what it maintains it must own, or may as a member of who does
-    WATCHER: f"IN ROLE pg_monitor, pg_read_all_data, pg_maintain, pg_signal_backend, {OWNER}",
+    WATCHER: f"CREATEDB IN ROLE pg_monitor, pg_read_all_data, pg_maintain, pg_signal_backend, {OWNER}",
     "ops_readonly": "IN ROLE pg_read_all_data",
 }
 _DONE = "seeded by custode demo"
