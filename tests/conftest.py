@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+import structlog
 
 from collectors import Target
 from fleet.connections import Connections
@@ -22,6 +23,14 @@ from fleet.policy import TIER_DEFAULTS, Policy, Tier
 from fleet.secrets import Secrets, SecretText
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "60"}
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Commands that are run in this process configure logs, to a stream that is closed once they have ended."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,11 @@ select pid, pg_terminate_backend(pid, $3) as gone
 from pg_stat_activity
 where starts_with(application_name, $1) and application_name <> $2 and pid <> pg_backend_pid()
 """
+# what had ended by itself before it was told to is no server process any more, and told as not ended
+_LEFT = """
+select format('process %s, %s, waits for %s', pid, state, coalesce(wait_event, 'nothing')) as said
+from pg_stat_activity where pid = any($1) and starts_with(application_name, $2)
+"""
 
 
 def application_name(run_id: str, attempt: int) -> str:
@@ -49,5 +54,7 @@ async def end_sessions(job: Job) -> None:
     ours = application_name(job.run_id, job.attempt)
     async with _anywhere(job) as connection:
         others = await connection.fetch(_OTHERS, f"custode/{job.run_id}/", ours, WAIT_MILLISECONDS)
-    if not all(row["gone"] for row in others):
-        raise TimeoutError(f"a session of an earlier attempt, custode/{job.run_id} in pg_stat_activity, does not end")
+        doubtful = [row["pid"] for row in others if not row["gone"]]
+        left = await connection.fetch(_LEFT, doubtful, f"custode/{job.run_id}/") if doubtful else []
+    if left:
+        raise TimeoutError(f"a session of an earlier attempt, custode/{job.run_id}, does not end: {left[0]['said']}")

@@ -148,9 +148,9 @@ async def test_qa_is_one_revision_behind(fleet: DemoFleet, name: str) -> None:
 
 
 async def test_the_release_that_is_deployed_ends_where_production_is(scratch: Path) -> None:
-    scripts = schema.write_release(scratch / "release")
-    assert schema.write_release(scratch / "release") == scripts
-    revisions = {path.name.split("_")[0] for path in scripts.iterdir()}
+    release = schema.write_release(scratch / "release")
+    assert schema.write_release(scratch / "release") == release
+    revisions = {path.name.split("_")[0] for path in (release / "versions").iterdir()}
     assert schema.DEPLOYED in revisions
     assert schema.PREVIOUS in revisions
     assert schema.HNSW not in revisions
