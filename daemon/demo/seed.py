@@ -15,6 +15,7 @@ from fleet.embedded import EmbeddedServer
 
 OWNER = "pratikoai_app"
 WATCHER = "custode"
+_PROBES = 20
 _ROLES = {
     OWNER: "",
     # what it maintains it must own, or may as a member of who does
@@ -41,6 +42,8 @@ async def seed(site: Site, server: EmbeddedServer, order: Order, progress: Progr
         async with _connection(server.dsn(site.database)) as connection:
             # only a superuser may: pgvector is not a trusted extension
             await connection.execute("CREATE EXTENSION vector")
+            # of 100 lists: with pgvector's default of one, half of the nearest rows are not found
+            await connection.execute(f"ALTER DATABASE {site.database} SET ivfflat.probes = {_PROBES}")
         await _fill(site, server.dsn(site.database, OWNER), order, progress)
         await admin.execute(f"COMMENT ON DATABASE {site.database} IS '{_DONE}'")
     return True
