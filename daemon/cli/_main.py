@@ -29,6 +29,7 @@ _COMMANDS = (
     "act",
     "actions",
     "stop-actions",
+    "silence",
     "ledger",
     "list",
     "check",

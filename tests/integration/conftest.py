@@ -6,6 +6,7 @@ from tests.integration.migration_works import blocker, second, works
 from tests.integration.restores import content, restoring
 from tests.integration.s3_servers import bucket, moto_s3, proxy, seaweed
 from tests.integration.sites import debian, site
+from tests.integration.slack_site import make_slack, slack
 from tests.integration.snapshots import snapshots
 from tests.integration.states import open_state, state, state_template, state_url
 
@@ -18,6 +19,7 @@ __all__ = [
     "log_in_as",
     "make_daemon",
     "make_job",
+    "make_slack",
     "moto_s3",
     "open_state",
     "outage",
@@ -26,6 +28,7 @@ __all__ = [
     "seaweed",
     "second",
     "site",
+    "slack",
     "snapshots",
     "state",
     "state_template",
