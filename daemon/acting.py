@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from actions import Action
 from daemon import clock
 from daemon.actions.engine import Engine
 from daemon.actions.ledger import Ledger
@@ -68,7 +69,7 @@ class Acting:
         self._shared = SharedSamples(
             self.state, alerting, member=member, metrics=compared, elsewhere=self._elsewhere, now=clock.now
         )
-        ledger = Ledger(self.state, settings.data_dir, clock.now)
+        self.ledger = ledger = Ledger(self.state, settings.data_dir, clock.now)
         switches = Switches(settings.data_dir, ledger, clock.now)
         means = Means(
             state=self.state,
@@ -147,8 +148,13 @@ class Acting:
         return self._operators
 
     @property
-    def actions(self) -> Collection[str]:
+    def actions(self) -> Mapping[str, Action[Any]]:
         return self._engine.means.actions
+
+    def parameters(self, action: str) -> Collection[str] | None:
+        """The names of the parameters of an action; None: there is no such one."""
+        found = self._engine.means.actions.get(action)
+        return None if found is None else found.parameters().model_fields
 
     @property
     def standing(self) -> Standing:

@@ -22,12 +22,12 @@ from daemon.config import Settings, load
 from daemon.data_dir import take_data_dir
 from daemon.exposition import Page
 from daemon.listening import Listening
-from daemon.notify import Fanout, action_message, alert_message
-from daemon.parts import load_groups, make_dialect, make_notifiers, make_sample_store, make_stores
+from daemon.parts import load_groups, make_dialect, make_sample_store, make_stores
 from daemon.queries import Queries
 from daemon.scrape import Batch, Scraper
 from daemon.status import Board
 from daemon.telemetry import Telemetry
+from daemon.telling import Telling
 from daemon.web import Register, WebServer
 from daemon.web.actions import action_routes
 from daemon.web.identity import Identity
@@ -46,7 +46,6 @@ log = structlog.get_logger()
 GARBAGE_THRESHOLDS = (50_000, 20, 100)
 # a loop that comes round takes the interpreter's lock several times from threads that copy rows: 5 ms each by default
 SWITCH_SECONDS = 0.0005
-DRAIN_SECONDS = 5.0
 STOP_SECONDS = 30.0  # a part that has not ended by then is cancelled once more
 _SAME_SCHEMA = "custode_policy_same_schema"  # which of the others are compared with the reference
 
@@ -69,7 +68,7 @@ class Custode:
         self.page = Page(self.telemetry.render)
         self._secrets = Secrets(clock.monotonic)
         self._stores = make_stores(settings, self._secrets)
-        self._fanout: Fanout | None = None
+        self._telling: Telling | None = None
         self._acting: Acting | None = None  # nobody acts as long as it is only looked
         plugins = load_plugins(collectors, Collector)
         self._rule_thread = RuleThread()
@@ -82,7 +81,7 @@ class Custode:
             store=self._sample_store,
             own=self.telemetry.samples,
             dialect=make_dialect(settings),
-            external_url=lambda: self._address,
+            external_url=self._external_url,
             mirror=self._note,
             metrics={
                 name: frozenset(metric.name for family in kind.families for metric in family.metrics)
@@ -218,11 +217,10 @@ class Custode:
             _owned(group, parts, name, work)
 
         own("state database", acting.state.serve())
-        self._fanout = Fanout(make_notifiers(self.settings))
-        own("notify", self._fanout.run())
-        parts.push_async_callback(self._fanout.drain, DRAIN_SECONDS)
+        self._telling = telling = self._make_telling(acting)
+        telling.start(own, parts)
         parts.push_async_callback(self._world.close)
-        server = self._make_server(acting)
+        server = self._make_server(acting, telling)
         await server.start(self.settings.listen.host, self.settings.listen.port, control=self.settings.data_dir)
         self._address = server.address
         parts.push_async_callback(server.stop)
@@ -238,6 +236,7 @@ class Custode:
         self._note_reload()
         own("rules", self._alerting.run(self._not_ready))
         acting.serve(own)
+        telling.serve(own, parts)
         own("measured", self.telemetry.measured.serve(acting.state, lambda: acting.environments))
         own("event loop", self.telemetry.watch_event_loop(clock.monotonic))
         favour_event_loop()
@@ -255,7 +254,20 @@ class Custode:
         self.telemetry.actions.attach(acting, acting.actions)
         return acting
 
-    def _make_server(self, acting: Acting) -> WebServer:
+    def _make_telling(self, acting: Acting) -> Telling:
+        return Telling(
+            self.settings,
+            self._secrets,
+            self.telemetry,
+            alerting=self._alerting,
+            acting=acting,
+            address=self._external_url,
+            not_ready=self._not_ready,
+            board=self.board,
+            now=clock.now,
+        )
+
+    def _make_server(self, acting: Acting, telling: Telling) -> WebServer:
         identity = Identity(acting.operators, self._secrets)
         return WebServer(
             self.page,
@@ -265,6 +277,7 @@ class Custode:
                 status_routes(self.board),
                 self._prometheus_api(),
                 action_routes(acting.people, identity, now=clock.now),
+                *telling.routes(identity),
             ],
             links={"Status": "/api/v1/status", "Actions": "/api/v1/actions"},
         )
@@ -279,22 +292,24 @@ class Custode:
         if self._acting is not None:
             self._acting.land(batch)
 
+    def _external_url(self) -> str:
+        return (self.settings.external_url or self._address).rstrip("/")
+
     def _note(self, changes: Sequence[Lasting], at: float) -> None:
         if self._acting is not None:
             self._acting.note(changes, at)
 
     def _publish(self, transition: Transition) -> None:
-        message = alert_message(transition)
-        if message is not None and self._fanout is not None:
-            self._fanout.post(message)
+        if self._telling is not None:
+            self._telling.publish(transition)
         if self._acting is not None:
             self._acting.wake()
 
     def _on_action(self, event: ActionEvent) -> None:
         self.telemetry.actions.count(event)
         self.telemetry.measured.note(event)
-        if self._fanout is not None:
-            self._fanout.post(action_message(event))
+        if self._telling is not None:
+            self._telling.on_action(event)
 
     async def _reload_and_log(self) -> None:
         try:
@@ -335,10 +350,11 @@ def _owned(group: asyncio.TaskGroup, parts: AsyncExitStack, name: str, work: Cor
     parts.push_async_callback(end)
 
 
+_FIXED = ("data_dir", "state", "listen", "external_url", "notifiers", "alertmanager", "heartbeat", "log")
+
+
 def _refuse_what_needs_a_restart(old: Settings, new: Settings) -> None:
-    changed = [
-        key for key in ("data_dir", "state", "listen", "notifiers", "log") if getattr(old, key) != getattr(new, key)
-    ]
+    changed = [key for key in _FIXED if getattr(old, key) != getattr(new, key)]
     # what the sample store and the queries of the API are made with
     fixed = ("promql_compat", "experimental_functions", "history", "sample_limit")
     changed += [f"rules.{key}" for key in fixed if getattr(old.rules, key) != getattr(new.rules, key)]

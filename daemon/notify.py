@@ -1,115 +1,28 @@
-"""Messages out of alerts and actions, and their way to every notifier: queued, retried, none delaying another."""
+"""Messages out of alerts and actions."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
-
-import structlog
+from collections.abc import Iterable, Iterator, Mapping
 
 from daemon.actions.events import ActionEvent, Happened
 from daemon.actions.request import Result
-from daemon.alerting import FOR_MACHINES
-from daemon.notifiers import Message, Notifier, Permanent, Retryable, Severity
+from daemon.alertmanager import fingerprint
+from daemon.notifiers import Message, Severity
+from daemon.silences import Muting
+from daemon.slack.news import AlertChange, alert_news, run_news, silence_news, thread_of, write_news
+from rules import AlertView, State, Transition
 
-log = structlog.get_logger()
-
-QUEUE_SIZE = 1000
-ATTEMPTS = 8
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0  # seconds; all attempts together take about three minutes
-_SEND_SECONDS = 30.0
-
-Sleep = Callable[[float], Awaitable[None]]
+_TOLD_SECONDS = 86_400.0  # less than the outbox remembers what was told
 
 
-class Fanout:
-    """Gives every message to every notifier, in order, through a queue for each.
-
-    A full queue drops the message for that notifier and logs it: being told late is worth more than running out of
-    memory. `run` sends until it is cancelled; `drain` waits for what is queued.
-    """
-
-    def __init__(
-        self, notifiers: Mapping[str, Notifier], *, sleep: Sleep = asyncio.sleep, size: int = QUEUE_SIZE
-    ) -> None:
-        self._notifiers = notifiers
-        self._sleep = sleep
-        self._queues: dict[str, asyncio.Queue[Message]] = {name: asyncio.Queue(size) for name in notifiers}
-
-    def post(self, message: Message) -> None:
-        for name, queue in self._queues.items():
-            try:
-                queue.put_nowait(message)
-            except asyncio.QueueFull:
-                log.warning("message_dropped", notifier=name, message=message.id, reason="queue_full")
-
-    async def run(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for name in self._notifiers:
-                    group.create_task(self._serve(name), name=f"notifier {name}")
-        finally:
-            for notifier in self._notifiers.values():
-                await notifier.close()
-
-    async def drain(self, seconds: float) -> None:
-        """Wait until everything queued was sent or given up, at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                for queue in self._queues.values():
-                    await queue.join()
-        except TimeoutError:
-            left = {name: queue.qsize() for name, queue in self._queues.items() if queue.qsize()}
-            log.warning("messages_left_unsent", queued=left)
-
-    async def _serve(self, name: str) -> None:
-        queue = self._queues[name]
-        while True:
-            message = await queue.get()
-            try:
-                await self._deliver(name, message)
-            finally:
-                queue.task_done()
-
-    async def _deliver(self, name: str, message: Message) -> None:
-        wait = _FIRST_WAIT
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                async with asyncio.timeout(_SEND_SECONDS):
-                    await self._notifiers[name].send(message)
-            except (Retryable, TimeoutError) as error:
-                if attempt == ATTEMPTS:
-                    return _gave_up(name, message, error)
-                asked = error.after if isinstance(error, Retryable) else None
-                await self._sleep(wait if asked is None else asked)
-                wait = min(wait * 2, _LONGEST_WAIT)
-            except Permanent as error:
-                return _gave_up(name, message, error)
-            except Exception as error:  # noqa: BLE001 - a notifier's bug must not silence the others
-                return _gave_up(name, message, error)
-            else:
-                return None
-        return None
-
-
-def _gave_up(name: str, message: Message, error: Exception) -> None:
-    log.error("message_not_sent", notifier=name, message=message.id, error=str(error) or type(error).__name__)
-
-
-class AlertChange(Protocol):
-    """An alert that changed its state at `at` (unix seconds), as the rule engine tells it."""
-
-    @property
-    def labels(self) -> Mapping[str, str]: ...
-    @property
-    def annotations(self) -> Mapping[str, str]: ...
-    @property
-    def value(self) -> float: ...
-    @property
-    def after(self) -> str: ...
-    @property
-    def at(self) -> float: ...
+def told_before(alerts: Iterable[AlertView], now: float) -> Iterator[Transition]:
+    """How these alerts came to be as they are, where that was within a day (`now` in unix seconds)."""
+    for alert in alerts:
+        resolved = alert.state is State.RESOLVED
+        at = alert.resolved_at if resolved else alert.fired_at
+        if at is not None and now - at < _TOLD_SECONDS:
+            before = State.FIRING if resolved else State.PENDING
+            yield Transition(alert.labels, alert.annotations, alert.value, before, alert.state, at)
 
 
 def alert_message(change: AlertChange) -> Message | None:
@@ -117,14 +30,14 @@ def alert_message(change: AlertChange) -> Message | None:
 
     Nor is an alert of severity "none", which is for machines, such as the one that always fires.
     """
-    labels, firing = change.labels, change.after == "firing"
-    if change.after not in {"firing", "resolved"} or labels.get("severity") == FOR_MACHINES:
+    news = alert_news(change)
+    if news is None:
         return None
-    identity = ",".join(f"{name}={labels[name]}" for name in sorted(labels))
+    labels, firing = change.labels, news.firing
     fields = {name: labels[name] for name in sorted(labels) if name not in _SAID_ELSEWHERE}
     summary = change.annotations.get("summary", "")
     return Message(
-        id=f"alert:{identity}:{change.after}:{change.at:.3f}",
+        id=news.id,
         kind="alert",
         severity=_severity(labels) if firing else Severity.GOOD,
         title=f"{labels.get('alertname', 'alert')} {change.after}" + (f": {summary}" if summary else ""),
@@ -132,6 +45,8 @@ def alert_message(change: AlertChange) -> Message | None:
         environment=labels.get("environment"),
         text=change.annotations.get("description", "") if firing else "",
         fields=fields | {"value": f"{change.value:g}"} if firing else fields,
+        thread=thread_of(news),
+        facts=write_news(news),
     )
 
 
@@ -145,9 +60,30 @@ def _severity(labels: Mapping[str, str]) -> Severity:
         return Severity.WARNING
 
 
+def muting_message(alert: AlertView, before: Muting | None, after: Muting | None, at: float) -> Message | None:
+    """A message about an alert that was silenced, or is silenced no longer; an inhibition is no news."""
+    silence = after or before
+    if silence is None or silence.silence is None:
+        return None
+    until = None if after is None else after.until
+    news = silence_news(dict(alert.labels), until=until, by=silence.by, at=at, id=silence.silence)
+    words = f"silenced by {silence.by}" if after is not None else "is silenced no longer"
+    return Message(
+        id=f"{news.id}:{fingerprint(alert.labels)}",
+        kind="alert",
+        severity=Severity.INFO,
+        title=f"{alert.name} {words}",
+        at=at,
+        environment=alert.labels.value("environment") or None,
+        text=silence.comment,
+        thread=thread_of(news),
+        facts=write_news(news),
+    )
+
+
 def action_message(event: ActionEvent) -> Message:
     """A message about a step in the life of an action."""
-    run = event.run
+    run, news = event.run, run_news(event)
     return Message(
         id=f"action:{event.id}",
         kind="action",
@@ -157,6 +93,8 @@ def action_message(event: ActionEvent) -> Message:
         environment=run.environment,
         text=_text(event),
         fields={name: _figure(value) for name, value in event.figures.items()},
+        thread=thread_of(news),
+        facts=write_news(news),
     )
 
 

@@ -29,10 +29,12 @@ def make_stores(settings: Settings, secrets: Secrets) -> dict[str, Store]:
     return stores
 
 
-def make_notifiers(settings: Settings) -> dict[str, Notifier]:
+def make_notifiers(settings: Settings, secrets: Secrets) -> dict[str, Notifier]:
+    """The configured notifiers. Nothing is reached and no secret resolved yet."""
     kinds = load_plugins(daemon.notifiers, Notifier)
     return {
-        name: kinds[name](kinds[name].Options.model_validate(options)) for name, options in settings.notifiers.items()
+        name: kinds[name](kinds[name].Options.model_validate(options), secrets)
+        for name, options in settings.notifiers.items()
     }
 
 

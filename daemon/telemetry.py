@@ -17,6 +17,9 @@ from actions import Action
 from daemon.actions.measured import Measured
 from daemon.actions.metrics import ActionMetrics
 from daemon.alerting import RuleMetrics
+from daemon.alertmanager import PushMetrics
+from daemon.outbox import OutboxMetrics
+from daemon.slack.metrics import SlackMetrics
 from fleet.plugins import load_plugins
 from rules import Labels
 
@@ -40,6 +43,18 @@ class Telemetry:
         registry.register(self.actions)
         self.measured = Measured(load_plugins(actions, Action))
         registry.register(self.measured)
+        self.outbox = OutboxMetrics()
+        registry.register(self.outbox)
+        self.slack = SlackMetrics()
+        registry.register(self.slack)
+        self.pushed = PushMetrics()
+        registry.register(self.pushed)
+        self.webhooks = prometheus.Counter(
+            "custode_webhook_events",
+            "Events that others sent, by what became of them.",
+            ["kind", "result"],
+            registry=registry,
+        )
         self.config_last_reload_successful = prometheus.Gauge(
             "custode_config_last_reload_successful",
             "Whether the last reload was taken over (1) or not (0).",

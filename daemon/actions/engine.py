@@ -108,17 +108,18 @@ class Engine:
 
     async def submit(self, request: Request) -> Submitted:
         """See ActionsPort."""
-        target = understand(self.means, request.action, request.environment, request.parameters).target
+        meant = understand(self.means, request.action, request.environment, request.parameters)
         person = request.requested_by if request.source is Source.PERSON else None
         subject = Subject(None, request.environment, request.action, person)
         if person is not None:
-            refusal = self.means.operators().refusal(person, "request", request.environment, request.action)
+            asked = (request.environment, request.action, meant.risk)
+            refusal = self.means.operators().refusal(person, "request", *asked)
             if refusal is not None:
                 await self.means.ledger.note(Entry.REQUESTED, subject, decision="refused", reason=refusal)
                 raise NotAllowedError(refusal)
         try:
             async with self.means.state.begin() as connection:
-                made = await self._insert(connection, request, target)
+                made = await self._insert(connection, request, meant.target)
         except StateAwayError as error:
             await self.means.ledger.note(
                 Entry.GUARD, subject, decision="refused", ground="state_away", reason=error.message, key=request.key

@@ -50,6 +50,8 @@ class Entry(StrEnum):
     ESCALATED = "escalated"
     CONTROL = "control"  # cancel, pause, resume, retry
     SWITCH = "switch"
+    CLICK = "click"  # on a button in Slack, allowed or refused
+    SILENCE = "silence"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from daemon.config import OperatorSettings, Verb
 from fleet.errors import SecretError
+from fleet.policy import Risk
 from fleet.secrets import Secrets
 
 _ROOT = "root"
@@ -29,6 +30,10 @@ class Operators:
         self._accounts = {operator.local_user or name: name for name, operator in configured.items()}
         if not configured:
             self._accounts = {account: account, _ROOT: account}
+
+    @property
+    def configured(self) -> Mapping[str, OperatorSettings]:
+        return self._configured
 
     def by_local_user(self, account: str) -> str | None:
         """The operator to whom an account on the daemon's machine belongs, None where it is nobody's."""
@@ -56,6 +61,13 @@ class Operators:
             raise unreadable
         return found[0] if len(found) == 1 else None
 
+    async def webhook_secret(self, name: str, secrets: Secrets) -> str | None:
+        """What the operator of this name signs webhooks with; None: nothing, or there is none. Raises SecretError."""
+        operator = self._configured.get(name)
+        if operator is None or operator.webhook_secret is None:
+            return None
+        return await secrets.fill(operator.webhook_secret) or None
+
     @property
     def token_hint(self) -> str:
         """What a person whom `by_token` does not know can do."""
@@ -63,8 +75,20 @@ class Operators:
             return "send Authorization: Bearer TOKEN, with the token of an operator"
         return "no operator has a token: write operators: {NAME: {token: env:VARIABLE}} in custode.yml"
 
-    def refusal(self, person: str, verb: Verb, environment: str | None, action: str | None) -> str | None:
-        """Why this person may not; None: may. `environment` and `action` None: all of them are concerned."""
+    def refusal(
+        self, person: str, verb: Verb, environment: str | None, action: str | None, risk: Risk | None = None
+    ) -> str | None:
+        """Why this person may not; None: may. What is None, is all of them, or is not known."""
+        refusal = self.refusal_for(person, verb, environment)
+        operator = self._configured.get(person)
+        if refusal is not None or operator is None:
+            return refusal
+        bounds = _outside(operator.actions, action, "actions", "all of them")
+        bounds = bounds or _outside(operator.risks, risk, "risks", "whatever it is")
+        return f"{person} may {_DOING[verb]}{bounds}" if bounds else None
+
+    def refusal_for(self, person: str, verb: Verb, environment: str | None) -> str | None:
+        """The same where no action is concerned, as for silences."""
         if not self._configured:
             return None if person == self._account else self._nobody(person)
         operator = self._configured.get(person)
@@ -73,14 +97,8 @@ class Operators:
         if verb not in operator.may:
             may = ", only " + " and ".join(_DOING[each] for each in operator.may) if operator.may else ""
             return f"{person} may not {_DOING[verb]}{may} (operators.{person}.may)"
-        for key, allowed, asked, whole in (
-            ("environments", operator.environments, environment, "the whole fleet"),
-            ("actions", operator.actions, action, "all of them"),
-        ):
-            if allowed is not None and asked not in allowed:
-                some = ", ".join(allowed) or "none"
-                return f"{person} may {_DOING[verb]}, but only for the {key} {some}, not for {asked or whole}"
-        return None
+        bounds = _outside(operator.environments, environment, "environments", "the whole fleet")
+        return f"{person} may {_DOING[verb]}{bounds}" if bounds else None
 
     def _nobody(self, person: str) -> str:
         if self._configured:
@@ -89,3 +107,10 @@ class Operators:
             f"{person} is no operator: none is configured, so only {self._account} and root may act, from the daemon's "
             f"machine; name people in operators in custode.yml"
         )
+
+
+def _outside(allowed: Collection[str] | None, asked: str | None, key: str, whole: str) -> str:
+    """What an operator is bound to, where that does not cover what is asked."""
+    if allowed is None or asked in allowed:
+        return ""
+    return f", but only for the {key} {', '.join(allowed) or 'none'}, not for {asked or whole}"

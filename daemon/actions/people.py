@@ -209,7 +209,11 @@ class People:
         return run
 
     def _refusal(self, run: Run, person: str, verb: Verb) -> NotAllowedError | None:
-        said = self._means.operators().refusal(person, verb, run.environment, run.action)
+        try:
+            risk = understand(self._means, run.action, run.environment, run.parameters).risk
+        except NotPossibleError:  # it makes no sense any more, so nobody knows
+            risk = None
+        said = self._means.operators().refusal(person, verb, run.environment, run.action, risk)
         return None if said is None else NotAllowedError(said)
 
     def _no_answer(self, run: Run, person: str, approved: bool, digest: str | None) -> ActionError | None:

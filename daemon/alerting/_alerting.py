@@ -369,6 +369,10 @@ class Alerting:
     def firing(self) -> list[AlertView]:
         return [view for view in self.alerts() if view.state is State.FIRING]
 
+    def told(self) -> list[AlertView]:
+        """What is firing, or was resolved within the last 15 minutes."""
+        return [view for view in self._engine.alerts() if view.state in {State.FIRING, State.RESOLVED}]
+
     def is_active(self, labels: Mapping[str, str]) -> bool:
         """Whether the alert with these labels is pending or firing."""
         return self._engine.is_active(Labels(labels))

@@ -32,6 +32,7 @@ _COMMANDS = (
     "act",
     "actions",
     "stop-actions",
+    "silence",
     "ledger",
     "list",
     "check",

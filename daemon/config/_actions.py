@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from fleet.durations import Duration
-from fleet.policy import Strict
+from fleet.policy import Risk, Strict
 from fleet.secrets import SecretText
 
 Verb = Literal["request", "approve", "stop"]
+SlackId = Annotated[str, Field(pattern=r"^([UWS][A-Z0-9]{2,30}|[^@\s]{1,64}@[^@\s]{1,190})$")]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _NOTHING = timedelta(0)
 
@@ -70,8 +71,17 @@ class OperatorSettings(Strict):
     token: Annotated[SecretText, AfterValidator(_reference)] | None = Field(
         None, description="reference to the bearer token for HTTP; null: not over HTTP"
     )
+    slack: tuple[SlackId, ...] = Field(
+        (), description="users (U…) and user groups (S…) of Slack, or email addresses there; a group is one person"
+    )
+    webhook_secret: Annotated[SecretText, AfterValidator(_reference)] | None = Field(
+        None, description="reference to the secret that signs webhooks of a program; null: it sends none"
+    )
     environments: tuple[str, ...] | None = Field(None, description="environments; null: all")
     actions: tuple[str, ...] | None = Field(None, description="actions; null: all")
+    risks: tuple[Risk, ...] | None = Field(
+        None, description="how much harm what is asked for or approved can do; null: any"
+    )
     may: tuple[Verb, ...] = Field(
         ("request", "approve", "stop"),
         description="ask for actions; approve or reject; stop all actions and start them",
@@ -85,13 +95,16 @@ def _nothing_written(value: object) -> object:
 def _distinct(operators: Mapping[str, OperatorSettings]) -> Mapping[str, OperatorSettings]:
     """One account or token is one person: else two approvals could be one person's."""
     accounts, tokens = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    slack = defaultdict[str, list[str]](list)
     for name, operator in operators.items():
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of an operator; use letters, digits and . _ @ + -")
         accounts[operator.local_user or name].append(name)
         if operator.token is not None:
             tokens[operator.token.raw].append(name)
-    for what, owners in (("local_user", accounts), ("token", tokens)):
+        for each in {one.casefold() for one in operator.slack}:
+            slack[each].append(name)
+    for what, owners in (("local_user", accounts), ("token", tokens), ("slack", slack)):
         for names in owners.values():
             if len(names) > 1:
                 raise ValueError(f"{' and '.join(names)} have the same {what}; each person needs one of their own")

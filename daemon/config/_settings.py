@@ -24,8 +24,10 @@ from pydantic_core import to_jsonable_python
 
 from collectors import Collector
 from daemon.config._actions import Limits, OperatorsByName
+from daemon.config._alertmanager import AlertmanagerSettings
 from daemon.config._document import Location
 from daemon.config._dsn import masked
+from daemon.config._heartbeat import HeartbeatSettings
 from daemon.config._models import walk
 from fleet.data.decisions import TableDecision
 from fleet.durations import Duration, format_duration
@@ -130,6 +132,9 @@ class Basics(Strict):
         Listen("127.0.0.1", 9188),
         description="address of /metrics, the status page and the API; port 0 takes a free one",
     )
+    external_url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")] | None = Field(
+        None, description="address at which people reach Custode, for links in messages; null: that of listen"
+    )
     client_tools: Path | None = Field(
         None, description="folder of pg_dump and its like; null: the newest on the PATH or in the embedded server"
     )
@@ -140,6 +145,8 @@ class Basics(Strict):
     rules: RuleSettings = RuleSettings()
     log: LogSettings = LogSettings()
     actions: Limits = Limits()
+    alertmanager: AlertmanagerSettings = AlertmanagerSettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
     operators: OperatorsByName = Field(
         default={},
         description="people who may ask and approve; none: over the control socket, the daemon's account and root",

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from fleet.errors import CustodeError
 from fleet.policy import Strict
+from fleet.secrets import Secrets
 
 Kind = Literal["alert", "action", "config", "daemon"]
 
@@ -27,7 +28,8 @@ class Severity(StrEnum):
 class Message:
     """Something that people should know. `id` is the same for the same event, `at` is in unix seconds.
 
-    `title` and `text` may hold names out of databases: hostile text, to be escaped by whoever renders it.
+    `title` and `text` may hold names out of databases: hostile text, to be escaped by whoever renders it. `thread` is
+    what belongs together and is told in order; `facts` are JSON, for notifiers that show more than words.
     """
 
     id: str
@@ -38,6 +40,8 @@ class Message:
     environment: str | None = None
     text: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
+    thread: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +74,23 @@ class Permanent(NotifyError):  # noqa: N818 - named after what to do about it
 
 
 class Notifier(ABC):
-    """Sends messages somewhere. `send` is never run twice at once for one instance."""
+    """Sends messages somewhere; `parallel` at once at most, and those of a thread one after the other.
+
+    One that `needs_state` is handed nothing while the state database is away; one that `hears_muted` is told of alerts
+    that are silenced as well.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    parallel: ClassVar[int] = 1
+    needs_state: ClassVar[bool] = False
+    hears_muted: ClassVar[bool] = False
 
     class Options(Strict):
         """No options."""
 
     @abstractmethod
-    def __init__(self, options: Options) -> None: ...
+    def __init__(self, options: Options, secrets: Secrets) -> None: ...
 
     @abstractmethod
     async def send(self, message: Message) -> Receipt:

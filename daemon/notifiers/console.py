@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from daemon.notifiers._notifier import Message, Notifier, Receipt, Retryable, Severity
+from fleet.secrets import Secrets
 
 _TROUBLE = {Severity.CRITICAL: ("✖", "bold red"), Severity.WARNING: ("▲", "red"), Severity.GOOD: ("✔", "green")}
 _CALM = {"alert": ("●", "yellow"), "action": ("▶", "blue"), "config": ("●", "cyan"), "daemon": ("●", "cyan")}
@@ -20,9 +21,10 @@ class ConsoleNotifier(Notifier):
 
     name = "console"
     summary = "lines on the daemon's own terminal"
+    hears_muted = True
 
-    def __init__(self, options: Notifier.Options, console: Console | None = None) -> None:
-        del options
+    def __init__(self, options: Notifier.Options, secrets: Secrets, console: Console | None = None) -> None:
+        del options, secrets
         self._console = console or Console(highlight=False)
 
     async def send(self, message: Message) -> Receipt:

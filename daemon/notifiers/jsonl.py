@@ -13,6 +13,9 @@ from pydantic import Field
 from daemon.lines import append_line
 from daemon.notifiers._notifier import Message, Notifier, Permanent, Receipt, Retryable
 from fleet.policy import Strict
+from fleet.secrets import Secrets
+
+_FOR_OTHERS = frozenset({"thread", "facts"})  # what a line tells in words already
 
 
 class JsonLinesNotifier(Notifier):
@@ -20,15 +23,18 @@ class JsonLinesNotifier(Notifier):
 
     name = "jsonl"
     summary = "JSON lines appended to a file"
+    hears_muted = True
 
     class Options(Strict):
         path: Path = Field(description="the file; its folder is made when first needed")
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, secrets: Secrets) -> None:
+        del secrets
         self._path = options.path.expanduser()
 
     async def send(self, message: Message) -> Receipt:
-        line = json.dumps(asdict(message), ensure_ascii=False) + "\n"
+        told = {name: value for name, value in asdict(message).items() if name not in _FOR_OTHERS}
+        line = json.dumps(told, ensure_ascii=False) + "\n"
         try:
             await asyncio.to_thread(self._append, line.encode(errors="replace"))
         except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:

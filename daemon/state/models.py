@@ -23,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMA = "custode"
 _NOT_ENDED = text("state <> 'ended'")
+_UNSENT = text("sent_at is null and dead_at is null")
 
 
 class Moment(TypeDecorator[float]):
@@ -249,7 +250,10 @@ class Switch(Base):
 
 
 class OutboxMessage(Base):
-    """A message on its way to one notifier, in order of `id` within a thread."""
+    """A message on its way to one notifier, in order of `id` within a thread.
+
+    `claim` is whose turn it is to send it, until `not_before`; of those that share a `slot`, only the last is sent.
+    """
 
     __tablename__ = "outbox"
 
@@ -264,14 +268,21 @@ class OutboxMessage(Base):
     error: Mapped[str | None]
     sent_at: Mapped[float | None]
     dead_at: Mapped[float | None]
+    slot: Mapped[str | None]
+    claim: Mapped[str | None]
+    reference: Mapped[str | None]  # where it went: whatever finds it again there
 
     __table_args__ = (
         Index("outbox_key", "key", "notifier", unique=True),
-        Index("outbox_open", "notifier", "id", postgresql_where=text("sent_at is null and dead_at is null")),
+        Index("outbox_open", "notifier", "id", postgresql_where=_UNSENT),
+        Index("outbox_thread", "notifier", "thread", "id", postgresql_where=_UNSENT),
+        Index("outbox_created", "created_at"),
     )
 
 
 class Silence(Base):
+    """`remote` is the id that Alertmanager knows it by, `thread` the thread in which somebody asked for it."""
+
     __tablename__ = "silence"
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -281,5 +292,43 @@ class Silence(Base):
     created_by: Mapped[str]
     comment: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[float]
+    remote: Mapped[str | None]
+    thread: Mapped[str | None]
+    expired_at: Mapped[float | None]
+    expired_by: Mapped[str | None]
 
     __table_args__ = (Index("silence_ends", "ends_at"),)
+
+
+class SlackThread(Base):
+    """One occurrence of trouble as Slack shows it: what is known (`facts`, of `revision`) and what is `shown` of it.
+
+    It is told in `channel`, as that is configured; `ts` finds its first message, in the channel with the id `place`;
+    `posting_at`: somebody began to post that, and it may be there already. Something is to be done at `due_at`; whoever
+    does it holds the thread until `claimed_until`. One that is `folded` is told in that other thread.
+    """
+
+    __tablename__ = "slack_thread"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str]
+    channel: Mapped[str]
+    place: Mapped[str | None]
+    ts: Mapped[str | None]
+    facts: Mapped[dict[str, Any]]
+    stage: Mapped[str]
+    revision: Mapped[int] = mapped_column(BigInteger, server_default="1")
+    shown: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    folded: Mapped[str | None]
+    opened_at: Mapped[float]
+    shown_at: Mapped[float | None]
+    due_at: Mapped[float | None]
+    claimed_until: Mapped[float | None]
+    posting_at: Mapped[float | None]
+
+    __table_args__ = (
+        Index("slack_thread_key", "key", text("opened_at desc")),
+        Index("slack_thread_channel", "channel", "opened_at"),
+        Index("slack_thread_folded", "folded", postgresql_where=text("folded is not null")),
+        Index("slack_thread_due", "due_at", postgresql_where=text("due_at is not null")),
+    )

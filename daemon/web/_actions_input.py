@@ -52,11 +52,11 @@ _Moment = Annotated[float, Field(ge=0, le=_LAST)]  # unix seconds
 _Limit = Annotated[int, Field(ge=1, le=MOST)]
 
 
-class _Input(BaseModel):
+class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Ask(_Input):
+class Ask(Input):
     action: _Name
     environment: _Name
     parameters: Annotated[dict[str, Any], AfterValidator(_sound)] = Field(default_factory=dict)
@@ -65,30 +65,30 @@ class Ask(_Input):
     dry_run: bool = False
 
 
-class Approve(_Input):
+class Approve(Input):
     reason: _Text = ""
     digest: _Name | None = None
 
 
-class Reject(_Input):
+class Reject(Input):
     reason: Annotated[_Text, StringConstraints(min_length=1)]
     digest: _Name | None = None
 
 
-class Why(_Input):
+class Why(Input):
     reason: _Text = ""
 
 
-class Turn(_Input):
+class Turn(Input):
     stopped: bool
     reason: _Text = ""
 
 
-class Nothing(_Input):
+class Nothing(Input):
     """For what takes no body, or no parameters."""
 
 
-class RunQuery(_Input):
+class RunQuery(Input):
     environment: _Name | None = None
     action: _Name | None = None
     state: tuple[RunState, ...] = ()
@@ -96,7 +96,7 @@ class RunQuery(_Input):
     limit: _Limit = 50
 
 
-class LedgerQuery(_Input):
+class LedgerQuery(Input):
     run: _Name | None = None
     environment: _Name | None = None
     action: _Name | None = None
@@ -107,7 +107,7 @@ class LedgerQuery(_Input):
     limit: _Limit = 100
 
 
-M = TypeVar("M", bound=_Input)
+M = TypeVar("M", bound=Input)
 
 
 async def read_body(request: web.Request, model: type[M]) -> M:
@@ -119,7 +119,11 @@ async def read_body(request: web.Request, model: type[M]) -> M:
         )
     if request.content_type != "application/json":
         raise BadInputError("the body must be JSON", hint="send Content-Type: application/json")
-    raw = await _read(request)
+    return parse(await read_raw(request), model)
+
+
+def parse(raw: bytes, model: type[M]) -> M:
+    """A JSON object as a model; nothing is one without keys. Raises BadInputError."""
     try:
         value = from_json(raw, allow_inf_nan=False) if raw.strip() else {}
     except ValueError as error:
@@ -144,7 +148,8 @@ def read_query(request: web.Request, model: type[M]) -> M:
     return _validated(model, found, strict=False)
 
 
-async def _read(request: web.Request) -> bytes:
+async def read_raw(request: web.Request, most: int = MAX_BODY) -> bytes:
+    """The body, of so many bytes at most. Raises BadInputError."""
     pieces: list[bytes] = []
     size = 0
     try:
@@ -152,8 +157,8 @@ async def _read(request: web.Request) -> bytes:
             async for piece in request.content.iter_any():
                 pieces.append(piece)
                 size += len(piece)
-                if size > MAX_BODY:
-                    raise BadInputError(f"the body is too large: more than {MAX_BODY} bytes")
+                if size > most:
+                    raise BadInputError(f"the body is too large: more than {most} bytes")
     except TimeoutError:
         raise BadInputError("the body did not come") from None
     except web.RequestPayloadError:

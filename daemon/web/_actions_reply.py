@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from daemon.actions.port import NotAllowedError, NotPossibleError, UnknownRunError
+from daemon.silences import UnknownSilenceError
 from daemon.web._actions_input import BadInputError
 from daemon.web.identity import UnidentifiedError
 from fleet.errors import ActionError, ConnectError, CustodeError, SecretError, StateError
@@ -22,6 +23,7 @@ _FAILURES: tuple[tuple[type[CustodeError], int, str], ...] = (
     (UnidentifiedError, 401, "unauthorized"),
     (NotAllowedError, 403, "forbidden"),
     (UnknownRunError, 404, "not_found"),
+    (UnknownSilenceError, 404, "not_found"),
     (NotPossibleError, 409, "not_possible"),
     (ActionError, 409, "not_possible"),
     (StateError, 503, "unavailable"),

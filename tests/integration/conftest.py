@@ -7,6 +7,7 @@ from tests.integration.refreshes import fleet
 from tests.integration.restores import content, restoring
 from tests.integration.s3_servers import bucket, moto_s3, proxy, seaweed
 from tests.integration.sites import debian, site
+from tests.integration.slack_site import make_slack, slack
 from tests.integration.snapshots import snapshots
 from tests.integration.states import open_state, state, state_template, state_url
 
@@ -20,6 +21,7 @@ __all__ = [
     "log_in_as",
     "make_daemon",
     "make_job",
+    "make_slack",
     "moto_s3",
     "open_state",
     "outage",
@@ -28,6 +30,7 @@ __all__ = [
     "seaweed",
     "second",
     "site",
+    "slack",
     "snapshots",
     "state",
     "state_template",

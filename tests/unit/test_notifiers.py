@@ -1,4 +1,4 @@
-"""Notifiers, the messages that they get, and the fan-out between."""
+"""Notifiers and the messages that they get."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,13 +14,15 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from structlog.testing import capture_logs
 
 from daemon.actions import ActionEvent, Happened, Result, Run, RunState, Source
-from daemon.notifiers import Message, Notifier, Permanent, Receipt, Retryable, Severity
+from daemon.notifiers import Message, Notifier, Permanent, Retryable, Severity
 from daemon.notifiers.console import ConsoleNotifier
 from daemon.notifiers.jsonl import JsonLinesNotifier
-from daemon.notify import ATTEMPTS, Fanout, action_message, alert_message
+from daemon.notify import action_message, alert_message, muting_message, told_before
+from daemon.silences import Muting
+from fleet.secrets import Secrets
+from rules import AlertView, Labels, State
 
 FIRING = Message(
     "m1",
@@ -31,12 +34,13 @@ FIRING = Message(
     "the last one is of 05:00",
     {"copy": "local"},
 )
+SECRETS = Secrets(time.monotonic)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def printed(*messages: Message, **options: Any) -> str:
     out = io.StringIO()
-    notifier = ConsoleNotifier(Notifier.Options(), Console(file=out, highlight=False, width=80, **options))
+    notifier = ConsoleNotifier(Notifier.Options(), SECRETS, Console(file=out, highlight=False, width=80, **options))
 
     async def send() -> None:
         for message in messages:
@@ -97,7 +101,7 @@ def test_a_long_line_is_not_broken() -> None:
 
 async def test_json_lines_are_appended_and_follow_a_rotation(tmp_path: Path) -> None:
     path = tmp_path / "new" / "events.jsonl"
-    notifier = JsonLinesNotifier(JsonLinesNotifier.Options(path=path))
+    notifier = JsonLinesNotifier(JsonLinesNotifier.Options(path=path), SECRETS)
     await notifier.send(FIRING)
     await notifier.send(replace(FIRING, id="m2", title="città\n"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -120,119 +124,12 @@ async def test_json_lines_are_appended_and_follow_a_rotation(tmp_path: Path) -> 
 async def test_a_full_disk_is_worth_another_try_a_folder_is_not(tmp_path: Path) -> None:
     (tmp_path / "full").symlink_to("/dev/full")
     with pytest.raises(Retryable, match="No space left"):
-        await JsonLinesNotifier(JsonLinesNotifier.Options(path=tmp_path / "full")).send(FIRING)
+        await JsonLinesNotifier(JsonLinesNotifier.Options(path=tmp_path / "full"), SECRETS).send(FIRING)
     with pytest.raises(Permanent):
-        await JsonLinesNotifier(JsonLinesNotifier.Options(path=tmp_path)).send(FIRING)
+        await JsonLinesNotifier(JsonLinesNotifier.Options(path=tmp_path), SECRETS).send(FIRING)
     (tmp_path / "file").write_text("")
     with pytest.raises(Permanent):
-        await JsonLinesNotifier(JsonLinesNotifier.Options(path=tmp_path / "file" / "below")).send(FIRING)
-
-
-class Scripted(Notifier):
-    """Fails as it is told, then succeeds."""
-
-    name = "scripted"
-    summary = "for tests"
-
-    def __init__(self, *errors: Exception, hold: asyncio.Event | None = None) -> None:
-        self.errors = list(errors)
-        self.hold = hold
-        self.sent: list[str] = []
-        self.attempts = 0
-        self.closed = False
-
-    async def send(self, message: Message) -> Receipt:
-        self.attempts += 1
-        if self.hold is not None:
-            await self.hold.wait()
-        if self.errors:
-            raise self.errors.pop(0)
-        self.sent.append(message.id)
-        return Receipt()
-
-    async def close(self) -> None:
-        self.closed = True
-
-
-@dataclass
-class Waits:
-    """A sleep that only notes how long it was asked to be."""
-
-    asked: list[float] = field(default_factory=list)
-
-    async def __call__(self, seconds: float) -> None:
-        self.asked.append(seconds)
-
-
-async def fan_out(notifiers: Mapping[str, Notifier], *messages: Message, **options: Any) -> None:
-    fanout = Fanout(notifiers, **options)
-    async with asyncio.TaskGroup() as group:
-        serving = group.create_task(fanout.run())
-        for message in messages:
-            fanout.post(message)
-        await fanout.drain(5)
-        serving.cancel()
-
-
-async def test_retries_wait_longer_each_time_or_as_long_as_asked() -> None:
-    waits = Waits()
-    scripted = Scripted(Retryable("a"), Retryable("b"), Retryable("c", after=17), TimeoutError(), Retryable("d"))
-    await fan_out({"s": scripted}, FIRING, sleep=waits)
-    assert waits.asked == [1, 2, 17, 8, 16]
-    assert scripted.sent == ["m1"]
-    assert scripted.closed
-
-
-async def test_tries_are_bounded_and_the_next_message_goes_out() -> None:
-    waits = Waits()
-    scripted = Scripted(*[Retryable("down")] * ATTEMPTS)
-    with capture_logs() as logs:
-        await fan_out({"s": scripted}, FIRING, replace(FIRING, id="m2"), sleep=waits)
-    assert scripted.sent == ["m2"]
-    assert max(waits.asked) == 60
-    assert [entry["event"] for entry in logs] == ["message_not_sent"]
-
-
-@pytest.mark.parametrize("error", [Permanent("no such channel"), RuntimeError("a bug")])
-async def test_what_cannot_help_is_not_tried_again(error: Exception) -> None:
-    scripted, other = Scripted(error), Scripted()
-    with capture_logs() as logs:
-        await fan_out({"s": scripted, "o": other}, FIRING, replace(FIRING, id="m2"), sleep=Waits())
-    assert (scripted.attempts, scripted.sent) == (2, ["m2"])
-    assert other.sent == ["m1", "m2"]
-    assert [entry["event"] for entry in logs] == ["message_not_sent"]
-
-
-async def test_a_notifier_that_hangs_delays_no_other_and_its_queue_is_bounded() -> None:
-    hold = asyncio.Event()
-    hanging, other = Scripted(hold=hold), Scripted()
-    fanout = Fanout({"h": hanging, "o": other}, size=3)
-    with capture_logs() as logs:
-        async with asyncio.TaskGroup() as group:
-            serving = group.create_task(fanout.run())
-            for number in range(10):
-                fanout.post(replace(FIRING, id=f"m{number}"))
-                await asyncio.wait_for(fanout._queues["o"].join(), 5)
-            assert len(other.sent) == 10
-            hold.set()
-            await fanout.drain(5)
-            serving.cancel()
-    assert hanging.sent == ["m0", "m1", "m2", "m3"]
-    assert [entry["message"] for entry in logs if entry["event"] == "message_dropped"] == [
-        f"m{n}" for n in range(4, 10)
-    ]
-
-
-async def test_drain_gives_up_in_time() -> None:
-    fanout = Fanout({"h": Scripted(hold=asyncio.Event())})
-    with capture_logs() as logs:
-        async with asyncio.TaskGroup() as group:
-            serving = group.create_task(fanout.run())
-            fanout.post(FIRING)
-            fanout.post(FIRING)
-            await fanout.drain(0.01)
-            serving.cancel()
-    assert logs[0] == {"event": "messages_left_unsent", "log_level": "warning", "queued": {"h": 1}}
+        await JsonLinesNotifier(JsonLinesNotifier.Options(path=tmp_path / "file" / "below"), SECRETS).send(FIRING)
 
 
 @dataclass(frozen=True)
@@ -324,3 +221,34 @@ def test_who_is_asked_is_told_how_to_answer() -> None:
     assert message.text == "the plan\ncustode actions approve r1, or reject"
     assert action_message(replace(asked, kind=Happened.STEP)).text == ""
     assert action_message(replace(asked, at=3.0)).id != message.id
+
+
+ALERT = AlertView(
+    "A", Labels({"alertname": "A", "environment": "qa"}), {}, 1.0, State.FIRING, 900.0, 1000.0, None, None
+)
+
+
+def test_what_changed_within_a_day_is_told_again_with_the_same_id() -> None:
+    resolved = replace(ALERT, state=State.RESOLVED, resolved_at=2000.0)
+    old, waiting = replace(ALERT, fired_at=-90_000.0), replace(ALERT, state=State.PENDING, fired_at=None)
+    again = [alert_message(change) for change in told_before([ALERT, resolved, old, waiting], 3000.0)]
+    first = [
+        alert_message(Change("firing", ALERT.labels, {}, at=1000.0)),
+        alert_message(Change("resolved", ALERT.labels, {}, at=2000.0)),
+    ]
+    assert [one and one.id for one in again] == [one and one.id for one in first]
+
+
+def test_a_silence_is_news_and_an_inhibition_is_not() -> None:
+    silenced = Muting("s1", "Ada", "known", 5000.0)
+    message = muting_message(ALERT, None, silenced, 1000.0)
+    over = muting_message(ALERT, silenced, None, 2000.0)
+    assert message is not None
+    assert over is not None
+    assert (message.title, message.text, over.title) == ("A silenced by Ada", "known", "A is silenced no longer")
+    assert message.thread == over.thread
+    assert len({message.id, over.id}) == 2
+    other = muting_message(replace(ALERT, labels=Labels({"alertname": "B"})), None, silenced, 1000.0)
+    assert other is not None
+    assert other.id != message.id
+    assert muting_message(ALERT, None, Muting(inhibited=True), 1000.0) is None

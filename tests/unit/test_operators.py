@@ -10,6 +10,7 @@ import pytest
 from daemon.actions.operators import Operators
 from daemon.config import OperatorSettings, Verb
 from fleet.errors import SecretError
+from fleet.policy import Risk
 from fleet.secrets import Secrets
 
 NOBODY = Operators({}, "custode")
@@ -143,3 +144,15 @@ async def test_over_http_nobody_comes_in_without_a_token_of_an_operator(secrets:
         assert await some.by_token("custode", secrets) is None
         assert "no operator has a token: write operators:" in some.token_hint
     assert "Authorization: Bearer" in with_tokens(anna="ANNA").token_hint
+
+
+@pytest.mark.parametrize(
+    ("risk", "refused"), [(Risk.SAFE, False), (Risk.GUARDED, False), (Risk.DESTRUCTIVE, True), (None, True)]
+)
+def test_an_operator_may_be_bound_to_what_does_little_harm(risk: Risk | None, refused: bool) -> None:
+    bound = operators(fay={"risks": ["read", "safe", "guarded"]})
+    said = bound.refusal("fay", "approve", "qa", "vacuum", risk)
+    assert (said is not None) is refused
+    if said is not None:
+        assert f"only for the risks read, safe, guarded, not for {risk or 'whatever it is'}" in said
+    assert TEAM.refusal("anna", "approve", "qa", "vacuum", risk) is None

@@ -19,7 +19,7 @@ TEST_FILES = sorted((FOLDER / "tests").glob("*.yml"))
 PROMISES = {"reachable", "backup", "restore_test", "schema", "vectors", "indexes", "disk", "security", "data"}
 GROUPS = {group.name: [rule for rule in group.rules if isinstance(rule, AlertRule)] for group in load_shipped()}
 ALERTS = {rule.name: rule for rules in GROUPS.values() for rule in rules}
-OF_CUSTODE = {rule.name for rule in GROUPS["custode"]}  # there is no environment to name
+OF_CUSTODE = {rule.name for group in ("custode", "notify") for rule in GROUPS[group]}  # there is no environment to name
 OF_THE_RUN = {
     "custode_up",
     "custode_collector_success",

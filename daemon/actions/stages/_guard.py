@@ -70,7 +70,8 @@ async def _situation(turn: Turn, connection: AsyncConnection, disk_needed: float
     disk = await means.world.disk(run.environment) if disk_needed else None
     refusal = None
     if run.source is Source.PERSON:
-        refusal = means.operators().refusal(run.requested_by, "request", run.environment, run.action)
+        risk = turn.meant.risk
+        refusal = means.operators().refusal(run.requested_by, "request", run.environment, run.action, risk)
     return Situation(
         policy=turn.environment.policy,
         limits=means.limits(),
