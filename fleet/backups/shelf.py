@@ -11,6 +11,8 @@ from fleet.backups.packer import Placed
 from fleet.backups.pool import Pool
 from fleet.errors import ActionError
 
+_GIVEN_UP = "the copy was given up"
+
 
 class Shelf:
     """`placed` is complete once `drained` has returned. Made in the event loop, filled by threads."""
@@ -29,9 +31,12 @@ class Shelf:
         if before is not None:
             before.result()
         if self._closed:
-            raise ActionError("the copy was given up")
+            raise ActionError(_GIVEN_UP)
         self._own.future = future = asyncio.run_coroutine_threadsafe(self._put(content, chunks), self._loop)
         self._under_way.add(future)
+        if self._closed:  # meanwhile: whoever closed it may not have seen this one
+            future.cancel()
+            raise ActionError(_GIVEN_UP)
 
     async def drained(self) -> None:
         """Wait for all that was left. Raises what the store raised."""
@@ -41,7 +46,7 @@ class Shelf:
     def close(self) -> None:
         """Take nothing more, and give up what is under way."""
         self._closed = True
-        for future in self._under_way:
+        for future in list(self._under_way):  # threads still add to it
             future.cancel()
 
     async def _put(self, content: bytes, chunks: list[Chunk]) -> None:
