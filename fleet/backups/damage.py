@@ -18,7 +18,7 @@ from fleet.client_tools import find_tool
 from fleet.errors import StoreError
 from fleet.stores import Store
 
-_AT_ONCE = 4  # objects of about 4 MiB in memory, and as much again while a chunk is decompressed
+_AT_ONCE = 4  # objects of about 8 MiB in memory, and as much again while a chunk is decompressed
 
 Tell = Callable[[int], None]  # bytes read so far
 

@@ -12,7 +12,7 @@ from fleet.backups.index import Chunk, digest
 from fleet.backups.visibility import Seen
 from fleet.errors import ActionError
 
-PACK_BYTES = 4 << 20
+PACK_BYTES = 8 << 20
 LEVEL = 1
 
 
