@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 
 from fleet.cron import Cron
 from fleet.data.decisions import Decisions, TableDecision, read_table
+from fleet.data.guide import COPIED, PUBLISHED
 from fleet.data.kinds import Kind
 from fleet.durations import Duration
 from fleet.secrets import SecretText
@@ -322,42 +323,7 @@ _OLD_ROWS = (
     RowRetention(table="messages", keep=90 * _DAY),
     RowRetention(table="conversations", keep=90 * _DAY),
 )
-# the guide: the knowledge base whole, users without personal data, no conversations
-_SANITISED = {
-    "knowledge_items": "id title content source url status publication_date created_at updated_at",
-    "knowledge_chunks": "id knowledge_item_id chunk_index chunk_text token_count embedding search_vector created_at",
-    "feed_status": "id feed_url source status items_found consecutive_errors last_error last_checked_at"
-    " last_success_at",
-    "alembic_version": "version_num",
-}
-_USERS = {
-    "id": "keep",
-    "email": "mask:email",
-    "hashed_password": "mask:hash",
-    "full_name": "mask:name",
-    "phone": "null",
-    "address": "null",
-    "is_active": "keep",
-    "created_at": "keep",
-}
-_COPIED: dict[str, TableDecision] = {
-    **{name: read_table(dict.fromkeys(columns.split(), "keep")) for name, columns in _SANITISED.items()},
-    "users": read_table(_USERS),
-    "conversations": read_table("empty"),
-    "messages": read_table("empty"),
-}
-# what authorities publish names their offices
-_OFFICES = (Kind.EMAIL, Kind.PHONE, Kind.IBAN, Kind.VAT_NUMBER)
-_PUBLISHED: dict[str, tuple[Kind, ...]] = dict.fromkeys(
-    (
-        "knowledge_items.title",
-        "knowledge_items.content",
-        "knowledge_chunks.chunk_text",
-        "knowledge_chunks.search_vector",
-    ),
-    _OFFICES,
-)
-_COPY = DataPolicy(columns=_COPIED, published=_PUBLISHED, scan_interval=_DAY)
+_COPY = DataPolicy(columns=COPIED, published=PUBLISHED, scan_interval=_DAY)
 _RECALL = VectorPolicy(ivfflat_recall=0.85, hnsw_recall=0.90)
 _BUSY_RECALL = _RECALL.model_copy(update={"probe_share": 0.25})
 
