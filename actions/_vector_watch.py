@@ -7,7 +7,7 @@ fail within seconds, but to give up some day.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,25 +19,12 @@ from actions._action import Job
 from actions._together import together
 from fleet.connections import Connection
 from fleet.errors import ActionError, ConnectError
+from fleet.index_builds import BuildProgress
 
 POLL_SECONDS = 1.0
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectError, OSError)
-# where each phase begins and ends, as ratios of the whole. Sources: pgvector's README, "Indexing Progress" (blocks for
-# HNSW, tuples in the last phase of IVFFlat); PostgreSQL's manual, "CREATE INDEX Progress Reporting"
-_PHASES = (
-    ("building index: initializing", 0.0, 0.05),
-    ("building index: performing k-means", 0.05, 0.3),
-    ("building index: assigning tuples", 0.3, 0.6),
-    ("building index: loading tuples", 0.05, 0.85),
-    ("building index", 0.0, 0.85),
-    ("waiting for writers before validation", 0.85, 0.85),
-    ("index validation", 0.85, 0.95),
-    ("waiting for old snapshots", 0.95, 0.95),
-    ("waiting for readers", 0.97, 0.97),
-)
-_LOADING_IVFFLAT = (0.6, 0.85)
 _PROGRESS = """
-    select p.phase, p.blocks_done, p.blocks_total, p.tuples_done, p.tuples_total,
+    select p.command, p.phase, p.blocks_done, p.blocks_total, p.tuples_done, p.tuples_total,
         (select string_agg(format('session %s of %s (%s), in a transaction for %s s', a.pid, a.usename,
                 coalesce(nullif(a.application_name, ''), '-'),
                 round(extract(epoch from clock_timestamp() - a.xact_start))), '; ')
@@ -49,36 +36,27 @@ _PROGRESS = """
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the server tells of a statement: blocks and rows of the present `phase`, and who stands in its way."""
+    """What the server tells of a statement: how far a build is, and who stands in its way."""
 
-    phase: str | None
-    blocks_done: int | None
-    blocks_total: int | None
-    tuples_done: int | None
-    tuples_total: int | None
+    build: BuildProgress | None
     holders: str | None
     waits: bool
 
     @property
     def ratio(self) -> float:
         """How much of a build is done, from 0 to 1."""
-        phase = self.phase or ""
-        if phase.endswith("loading tuples") and self.tuples_total:
-            begins, ends = _LOADING_IVFFLAT
-            return begins + (ends - begins) * _part(self.tuples_done, self.tuples_total)
-        for name, begins, ends in _PHASES:
-            if phase.startswith(name):
-                return begins + (ends - begins) * _part(self.blocks_done, self.blocks_total)
-        return 0.0
+        return 0.0 if self.build is None else self.build.ratio
 
     def tell(self, what: str) -> str:
         if self.waits:
             return f"{what} waits for {self.holders or 'somebody whom the role may not see'}"
-        return f"{what}: {self.phase}" if self.phase else what
+        return what if self.build is None else f"{what}: {self.build.phase}"
 
 
-def _part(done: int | None, total: int | None) -> float:
-    return min(1.0, done / total) if done and total else 0.0
+def sight_of(record: Mapping[str, Any]) -> Sight:
+    counts = [record[name] or 0 for name in ("blocks_done", "blocks_total", "tuples_done", "tuples_total")]
+    build = BuildProgress(record["command"], record["phase"], *counts) if record["phase"] else None
+    return Sight(build, record["holders"], bool(record["waits"]))
 
 
 async def attend(job: Job, connection: Connection, statement: str, what: str, patience: timedelta) -> None:
@@ -101,7 +79,7 @@ async def attend(job: Job, connection: Connection, statement: str, what: str, pa
         with suppress(*_AWAY):  # the build is none the worse for it
             async with job.connections.acquire(datname) as reader:
                 record = await reader.fetchrow(_PROGRESS, connection.get_server_pid())
-                return Sight(**dict(record or {}))
+                return sight_of(dict(record)) if record is not None else None
         return None
 
     await together(run(), _watch(look, lambda sight: job.progress(sight.ratio, sight.tell(what)), done, what, patience))
