@@ -22,13 +22,14 @@ from daemon.config import Settings, load
 from daemon.data_dir import take_data_dir
 from daemon.exposition import Page
 from daemon.listening import Listening
+from daemon.page import Sources, page_routes
 from daemon.parts import load_groups, make_dialect, make_sample_store, make_stores
 from daemon.queries import Queries
 from daemon.scrape import Batch, Scraper
 from daemon.status import Board
 from daemon.telemetry import Telemetry
 from daemon.telling import Telling
-from daemon.web import Register, WebServer
+from daemon.web import WebServer
 from daemon.web.actions import action_routes
 from daemon.web.identity import Identity
 from daemon.web.prometheus import prometheus_routes
@@ -88,6 +89,7 @@ class Custode:
                 for name, kind in plugins.items()
             },
         )
+        self._queries = Queries(self._sample_store, self._rule_thread, now=clock.now, dialect=make_dialect(settings))
         self._address = ""
         self.telemetry.rules.attach(self._alerting, self._sample_store)
         self._scraper = Scraper(
@@ -275,16 +277,28 @@ class Custode:
             reload=self.reload,
             register=[
                 status_routes(self.board),
-                self._prometheus_api(),
+                prometheus_routes(self._queries, self._alerting, metadata=self._scraper.metrics),
                 action_routes(acting.people, identity, now=clock.now),
                 *telling.routes(identity),
+                page_routes(self._sources(acting, telling)),
             ],
-            links={"Status": "/api/v1/status", "Actions": "/api/v1/actions"},
         )
 
-    def _prometheus_api(self) -> Register:
-        queries = Queries(self._sample_store, self._rule_thread, now=clock.now, dialect=make_dialect(self.settings))
-        return prometheus_routes(queries, self._alerting, metadata=self._scraper.metrics)
+    def _sources(self, acting: Acting, telling: Telling) -> Sources:
+        return Sources(
+            settings=lambda: self.settings,
+            board=self.board,
+            judged=self._alerting,
+            queries=self._queries,
+            port=acting.people,
+            silences=telling.silences,
+            operators=acting.operators,
+            actions=acting.actions,
+            stores=lambda: self._stores,
+            secrets=self._secrets,
+            address=self._external_url,
+            now=clock.now,
+        )
 
     def _on_batch(self, batch: Batch) -> None:
         # what has not been looked at yet is not absent

@@ -11,6 +11,8 @@ import structlog
 from aiohttp import web
 from slack_sdk.signature import Clock, SignatureVerifier
 
+from daemon.web.access import Role
+from daemon.web.routes import Route, add_routes
 from fleet.errors import SecretError
 from fleet.secrets import Secrets, SecretText
 
@@ -72,7 +74,8 @@ class Interactions:
         self._queue: asyncio.Queue[object] = asyncio.Queue(1000)
 
     def register(self, application: web.Application) -> None:
-        application.router.add_post(PATH, self._receive)
+        summary = "Clicks and modals that Slack sends, signed by it"
+        add_routes(application, [Route("POST", PATH, self._receive, Role.PUBLIC, summary, forgeable=False)])
 
     async def serve(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from html import escape
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -11,24 +10,18 @@ from aiohttp import web
 from daemon.exposition import Page
 from daemon.web._metrics import metrics_handler
 from daemon.web._security import refuse_other_sites, secure_headers
+from daemon.web.access import Role
 from daemon.web.control_socket import ControlSocket
+from daemon.web.routes import Register, Route, add_routes
 from fleet.errors import ConfigError, CustodeError, DaemonError
 
 SHUTDOWN_SECONDS = 5.0
-Register = Callable[[web.Application], None]
-_INDEX = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Custode</title></head>
-<body><h1>Custode</h1><ul>
-{links}
-</ul></body></html>
-"""
-_LINKS = {"Metrics": "/metrics", "Health": "/-/healthy", "Readiness": "/-/ready"}
 
 
 class WebServer:
     """Serves the page. `not_ready` says why not, or None; `reload` raises CustodeError when it changes nothing.
 
-    `register` adds the routes of others before the server starts, `links` their entries on the first page (text: path).
+    `register` adds the routes of others before the server starts.
     """
 
     def __init__(
@@ -38,18 +31,21 @@ class WebServer:
         not_ready: Callable[[], str | None],
         reload: Callable[[], Awaitable[None]],
         register: Sequence[Register] = (),
-        links: Mapping[str, str] | None = None,
     ) -> None:
         self._not_ready = not_ready
         self._reload = reload
-        self._links = _LINKS | dict(links or {})
         self.application = web.Application(middlewares=[refuse_other_sites])
         self.application.on_response_prepare.append(secure_headers)
-        self.application.router.add_get("/", self._index)
-        self.application.router.add_get("/metrics", metrics_handler(page))
-        self.application.router.add_get("/-/healthy", self._healthy)
-        self.application.router.add_get("/-/ready", self._ready)
-        self.application.router.add_post("/-/reload", self._reloaded)
+        add_routes(
+            self.application,
+            [
+                Route("GET", "/metrics", metrics_handler(page), Role.VIEWER, "Everything measured, for Prometheus"),
+                Route("HEAD", "/metrics", metrics_handler(page), Role.VIEWER, "The same without its body"),
+                Route("GET", "/-/healthy", self._healthy, Role.PUBLIC, "Whether the daemon lives"),
+                Route("GET", "/-/ready", self._ready, Role.PUBLIC, "Whether everything has been looked at once"),
+                Route("POST", "/-/reload", self._reloaded, Role.ADMIN, "Read the configuration again"),
+            ],
+        )
         for add in register:
             add(self.application)
         self._runner = web.AppRunner(self.application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
@@ -94,10 +90,6 @@ class WebServer:
         """The URL at which the server is reached, with the real port. Only after `start`."""
         host, port = self._runner.addresses[0][:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-    async def _index(self, _request: web.Request) -> web.Response:
-        links = "\n".join(f'<li><a href="{escape(path)}">{escape(text)}</a></li>' for text, path in self._links.items())
-        return web.Response(text=_INDEX.format(links=links), content_type="text/html")
 
     async def _healthy(self, _request: web.Request) -> web.Response:
         return web.Response(text="Custode is healthy.\n")

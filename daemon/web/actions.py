@@ -8,15 +8,26 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
 from daemon.actions.port import ActionsPort, UnknownRunError
 from daemon.actions.request import Request, Source
-from daemon.actions.views import LedgerFilter, RunFilter
+from daemon.actions.views import (
+    LedgerFilter,
+    LedgerView,
+    Preview,
+    Run,
+    RunDetail,
+    RunFilter,
+    StopSwitch,
+    Submitted,
+)
 from daemon.web._actions_input import (
     Approve,
     Ask,
+    Input,
     LedgerQuery,
     Nothing,
     Reject,
@@ -27,8 +38,9 @@ from daemon.web._actions_input import (
     read_query,
 )
 from daemon.web._actions_reply import Answers, answering
-from daemon.web._server import Register
+from daemon.web.access import Role
 from daemon.web.identity import Asker, Identity
+from daemon.web.routes import Register, Route, registering
 
 _ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 Does = Callable[[web.Request, Asker], Awaitable[object]]
@@ -37,36 +49,37 @@ Does = Callable[[web.Request, Asker], Awaitable[object]]
 def action_routes(port: ActionsPort, identity: Identity, *, now: Callable[[], float]) -> Register:
     """The routes /api/v1/actions, /api/v1/ledger and /api/v1/stop-actions; `now` gives unix seconds."""
     api = _Api(port, now)
-    reads: dict[str, Answers] = {
-        "actions": api.runs,
-        "actions/{id}": api.run,
-        "ledger": api.ledger,
-        "stop-actions": api.switch,
-    }
-    changes: dict[str, Does] = {
-        "actions": api.submit,
-        "actions/{id}/approve": api.approve,
-        "actions/{id}/reject": api.reject,
-        "actions/{id}/cancel": api.cancel,
-        "actions/{id}/pause": api.pause,
-        "actions/{id}/resume": api.resume,
-        "actions/{id}/retry": api.retry,
-        "stop-actions": api.turn,
-    }
 
-    def known(does: Does) -> Answers:
-        async def answers(request: web.Request) -> object:
+    def reads(path: str, answers: Answers, summary: str, query: type[Input], answer: Any) -> Route:
+        handler = answering(answers)
+        return Route("GET", f"/api/v1/{path}", handler, Role.VIEWER, summary, query=query, answer=answer)
+
+    def changes(path: str, does: Does, summary: str, body: type[Input], answer: Any) -> Route:
+        async def known(request: web.Request) -> object:
             return await does(request, await identity.of(request))
 
-        return answers
+        return Route("POST", f"/api/v1/{path}", answering(known), Role.OPERATOR, summary, body=body, answer=answer)
 
-    def register(application: web.Application) -> None:
-        for path, read in reads.items():
-            application.router.add_get(f"/api/v1/{path}", answering(read), allow_head=False)
-        for path, does in changes.items():
-            application.router.add_post(f"/api/v1/{path}", answering(known(does)))
-
-    return register
+    return registering(
+        reads("actions", api.runs, "Runs of actions, newest first", RunQuery, list[Run]),
+        reads("actions/{id}", api.run, "A run: plan, steps, answers, evidence", Nothing, RunDetail),
+        reads(
+            "ledger",
+            api.ledger,
+            "What was asked, allowed, refused and done, newest first",
+            LedgerQuery,
+            list[LedgerView],
+        ),
+        reads("stop-actions", api.switch, "Whether all actions are stopped", Nothing, StopSwitch),
+        changes("actions", api.submit, "Ask for an action, or for what it would do", Ask, Submitted | Preview),
+        changes("actions/{id}/approve", api.approve, "Approve the plan of a run", Approve, Run),
+        changes("actions/{id}/reject", api.reject, "Reject the plan of a run", Reject, Run),
+        changes("actions/{id}/cancel", api.cancel, "Cancel a run", Why, Run),
+        changes("actions/{id}/pause", api.pause, "Stop a run after the step under way", Nothing, Run),
+        changes("actions/{id}/resume", api.resume, "Let a paused run go on", Nothing, Run),
+        changes("actions/{id}/retry", api.retry, "Ask again for what an ended run was to do", Nothing, Submitted),
+        changes("stop-actions", api.turn, "Stop all actions, or let them begin again", Turn, StopSwitch),
+    )
 
 
 class _Api:

@@ -8,7 +8,8 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from daemon.alertmanager import fingerprint
-from daemon.web._server import Register
+from daemon.web.access import Role
+from daemon.web.routes import Register, Route, registering
 from rules import AlertView
 
 
@@ -32,7 +33,5 @@ def alert_routes(alerts: Callable[[], Iterable[AlertView]]) -> Register:
         body = to_json(shown, indent=2, inf_nan_mode="strings", fallback=str)
         return web.Response(body=body, content_type="application/json")
 
-    def register(application: web.Application) -> None:
-        application.router.add_get("/alerts/{fingerprint:[0-9a-f]{16}}", show)
-
-    return register
+    path = "/alerts/{fingerprint:[0-9a-f]{16}}"
+    return registering(Route("GET", path, show, Role.VIEWER, "An alert that is firing or was resolved just now"))

@@ -15,11 +15,26 @@ from daemon.web._prometheus_form import FIRST, LAST, BadParameterError, Form, la
 from daemon.web._prometheus_json import Reply, answer_reply, list_reply
 from daemon.web._prometheus_reply import Failures, send
 from daemon.web._prometheus_rules import alerts_data, rules_data
+from daemon.web.access import Role
+from daemon.web.routes import Register, Route, registering
 from rules import AlertView, GroupView
 from rules.files.names import is_label_name
 from rules.promql.query import MOST_STEPS
 
 _POSTED = frozenset({"query", "query_range", "series", "labels", "format_query", "query_exemplars"})
+_SUMMARIES = {
+    "query": "An expression at one moment, as Prometheus answers",
+    "query_range": "An expression over a range of time, as Prometheus answers",
+    "series": "The series that selectors find",
+    "labels": "The names of labels",
+    "label/{name}/values": "The values of a label",
+    "format_query": "An expression, written well",
+    "query_exemplars": "Exemplars, of which there are none",
+    "rules": "Rules and their alerts, as Prometheus tells them",
+    "alerts": "Alerts that are pending or firing, as Prometheus tells them",
+    "metadata": "Help and type of metrics",
+    "status/buildinfo": "Which Prometheus this speaks like",
+}
 _SPOKEN = {2: "2.42.0", 3: "3.0.0"}  # the version by which clients tell what they can ask
 _TOO_FINE = (
     "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"
@@ -39,9 +54,7 @@ Reads = Callable[[web.Request, Form, float], Awaitable[Reply]]  # samples, until
 Shows = Callable[[Form], Awaitable[Reply]]
 
 
-def prometheus_routes(
-    queries: Queries, views: Views, *, metadata: Callable[[], Iterable[Metric]] = tuple
-) -> Callable[[web.Application], None]:
+def prometheus_routes(queries: Queries, views: Views, *, metadata: Callable[[], Iterable[Metric]] = tuple) -> Register:
     """The routes under /api/v1. `metadata` gives the metrics whose help and type are known."""
     api = _Api(queries, views, metadata)
     reads: dict[str, Reads] = {
@@ -62,13 +75,12 @@ def prometheus_routes(
     handlers = {path: api.reading(read) for path, read in reads.items()}
     handlers |= {path: api.showing(show) for path, show in shows.items()}
 
-    def register(application: web.Application) -> None:
-        for path, handler in handlers.items():
-            application.router.add_get(f"/api/v1/{path}", handler, allow_head=False)
-            if path in _POSTED:
-                application.router.add_post(f"/api/v1/{path}", handler)
+    def route(method: str, path: str) -> Route:
+        return Route(method, f"/api/v1/{path}", handlers[path], Role.VIEWER, _SUMMARIES[path], forgeable=False)
 
-    return register
+    return registering(
+        *(route("GET", path) for path in handlers), *(route("POST", path) for path in handlers if path in _POSTED)
+    )
 
 
 class _Api:

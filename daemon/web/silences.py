@@ -10,9 +10,10 @@ from pydantic import Field, StringConstraints
 
 from daemon.silences import Matcher, Silences, SilenceView, UnknownSilenceError
 from daemon.web._actions_input import Input, Nothing, read_body, read_query
-from daemon.web._actions_reply import answering
-from daemon.web._server import Register
+from daemon.web._actions_reply import Answers, answering
+from daemon.web.access import Role
 from daemon.web.identity import Identity
+from daemon.web.routes import Register, Route, registering
 
 _ID = re.compile(r"[0-9a-f]{1,32}")
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
@@ -51,14 +52,18 @@ def silence_routes(silences: Silences, identity: Identity) -> Register:
         await read_body(request, Nothing)
         return await silences.expire(_id(request), asker.person, via=asker.via)
 
-    def register(application: web.Application) -> None:
-        path = "/api/v1/silences"
-        application.router.add_get(path, answering(recent), allow_head=False)
-        application.router.add_post(path, answering(create))
-        application.router.add_post(f"{path}/{{id}}/extend", answering(extend))
-        application.router.add_post(f"{path}/{{id}}/expire", answering(expire))
+    path = "/api/v1/silences"
 
-    return register
+    def changes(path: str, answers: Answers, summary: str, body: type[Input]) -> Route:
+        return Route("POST", path, answering(answers), Role.OPERATOR, summary, body=body, answer=SilenceView)
+
+    reads = answering(recent)
+    return registering(
+        Route("GET", path, reads, Role.VIEWER, "Silences, newest first", query=Nothing, answer=list[SilenceView]),
+        changes(path, create, "Silence alerts that have all of these labels", Labels),
+        changes(f"{path}/{{id}}/extend", extend, "Let a silence last longer", Longer),
+        changes(f"{path}/{{id}}/expire", expire, "End a silence", Nothing),
+    )
 
 
 def _id(request: web.Request) -> str:

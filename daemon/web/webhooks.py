@@ -20,9 +20,10 @@ from daemon.actions.port import ActionsPort
 from daemon.actions.request import Request, Source
 from daemon.alertmanager import SENT_BY
 from daemon.web._actions_input import Ask, BadInputError, parse, read_raw
-from daemon.web._actions_reply import answering
-from daemon.web._server import Register
+from daemon.web._actions_reply import Answers, answering
+from daemon.web.access import Role
 from daemon.web.identity import Asker, Identity, UnidentifiedError
+from daemon.web.routes import Register, Route, registering
 from daemon.webhooks import SignatureError, verify
 from fleet.errors import ActionError, StateError
 from fleet.secrets import Secrets
@@ -76,11 +77,16 @@ def webhook_routes(
     async def alertmanager(request: web.Request) -> object:
         return await receiver.alerts(request, await identity.of(request))
 
-    def register(application: web.Application) -> None:
-        application.router.add_post("/api/v1/webhooks/alertmanager", answering(alertmanager))
-        application.router.add_post("/api/v1/webhooks/from/{name}", answering(receiver.signed))
+    def posted(path: str, answers: Answers, role: Role, summary: str) -> Route:
+        return Route("POST", f"/api/v1/webhooks/{path}", answering(answers), role, summary, forgeable=False)
 
-    return register
+    return registering(
+        posted(
+            "alertmanager", alertmanager, Role.OPERATOR, "Alerts that an Alertmanager sends (its webhook, version 4)"
+        ),
+        # its signature says who sends it
+        posted("from/{name}", receiver.signed, Role.PUBLIC, "An event that asks for an action, signed by its operator"),
+    )
 
 
 class _Receiver:

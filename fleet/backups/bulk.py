@@ -32,15 +32,25 @@ class Bulk:
     """One connection, used by one thread at a time; all methods but `interrupt` block."""
 
     def __init__(self, parameters: Mapping[str, str]) -> None:
-        """Connect; `parameters` are libpq's keywords. Raises ConnectError."""
+        """Connect; `parameters` are libpq's keywords.
+
+        Raises:
+            ConnectError: the server cannot be reached, or refuses us.
+            ActionError: it ends the session at once, as a takeover does.
+        """
         self._connection = pq.PGconn.connect(make_conninfo(**_ALIVE, **parameters).encode())
         if self._connection.status != pq.ConnStatus.OK:
             said = self._said()
             self._connection.finish()
             raise ConnectError(f"cannot connect: {said}")
-        self._connection.exec_(_LARGE_ANSWER)
         self._readable = select.poll()
-        self._readable.register(self._connection.socket, select.POLLIN)
+        try:
+            with _told():
+                self._connection.exec_(_LARGE_ANSWER)
+                self._readable.register(self._connection.socket, select.POLLIN)
+        except ActionError:
+            self._connection.finish()
+            raise
 
     def execute(self, statements: str) -> None:
         """Raises ActionError with the server's words."""

@@ -218,9 +218,9 @@ def figures(told: dict[str, Any]) -> dict[str, float]:
         found |= {
             "ratio": part["guide_seconds"] / part["ours"][f"{_BUILD}_seconds"],
             "ratio_whole": part["guide_seconds"] / part["ours"]["seconds"],
-            "recall_gain": ours["exact_recall"] - part["guide_probe"]["exact_recall"],
+            "recall_gain": ours["judged_recall"] - part["guide_probe"]["judged_recall"],
             "halfvec_size_ratio": half["size_mb"] / ours["size_mb"],
-            "halfvec_recall_gain": half["exact_recall"] - ours["exact_recall"],
+            "halfvec_recall_gain": half["judged_recall"] - ours["judged_recall"],
             "exact_seconds": max(one["exact_seconds"] for one in (ours, probe)),
             "exact_peak_mb": max(one["peak_mb"] for one in (ours, probe)),
             "exact_from_server": max(one["furthest_from_server"] for one in (ours, probe)),

@@ -28,6 +28,7 @@ from tests.bench.backup_ours import _act, _lag
 from tests.integration.actions_kit import at_work
 
 _QUERIES, _COMPARED = 100, 5  # of the queries so many are asked of the server too, by a scan of all rows
+_JUDGED = 1000  # queries by which two indexes are compared: with 100 the interval is 0.1 wide
 
 
 def main() -> None:
@@ -83,7 +84,15 @@ async def _probe(job: Job, name: str) -> dict[str, Any]:
             server = [record["distance"] for record in records if record["ctid"] != query.row][:K]
             furthest = max([furthest, *(abs(one - other) for one, other in zip(server, nearest, strict=True))])
         told["furthest_from_server"] = furthest
-    return told | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        told["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        await connection.execute("reset enable_indexscan")
+        queries = await sample_queries(connection, index, _JUDGED)
+        search = ExactSearch(index, queries, K)
+        await read_exact(job.environment, job.secrets, index, search)
+        judged = point(await search_many(connection, index, queries, K), search.distances)
+        assert judged is not None
+        told |= {"judged_recall": judged.recall.ratio, "judged_queries": len(queries)}
+    return told
 
 
 if __name__ == "__main__":

@@ -60,7 +60,6 @@ async def url(daemon: Daemon) -> AsyncIterator[str]:
         not_ready=daemon.not_ready,
         reload=daemon.reload,
         register=[register],
-        links={"Status <all>": "/api/v1/status"},
     )
     await server.start("127.0.0.1", 0)
     yield server.address
@@ -157,20 +156,12 @@ async def test_a_page_of_another_site_cannot_reload(
 
 
 async def test_every_answer_is_careful_with_browsers(client: aiohttp.ClientSession) -> None:
-    for path in ("/", "/metrics", "/-/ready", "/api/v1/status", "/nowhere"):
+    for path in ("/metrics", "/-/ready", "/api/v1/status", "/nowhere"):
         async with client.get(path) as response:
             assert response.headers["X-Content-Type-Options"] == "nosniff", path
             assert response.headers["X-Frame-Options"] == "DENY", path
             assert "default-src 'none'" in response.headers["Content-Security-Policy"], path
             assert "Server" not in response.headers, path
-
-
-async def test_the_first_page_links_to_the_rest(client: aiohttp.ClientSession) -> None:
-    async with client.get("/") as response:
-        text = await response.text()
-    assert response.content_type == "text/html"
-    assert '<a href="/metrics">Metrics</a>' in text
-    assert '<a href="/api/v1/status">Status &lt;all&gt;</a>' in text
 
 
 async def test_readers_that_do_not_read_keep_nobody_waiting(
