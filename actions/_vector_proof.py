@@ -6,6 +6,7 @@ The exact answers come from one pass over the table: that reads no more than the
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -144,9 +145,12 @@ def prove(new: Seen, before: Figures, loss: float, promised: float | None) -> st
         return None
     found = new.point.recall.ratio
     known = before.get("recall_ratio")
-    # where the new one may be as good, for all that so few searches tell, it is not turned down
-    if known is not None and found < float(known) - loss and new.point.recall.high < float(known):
-        return f"recall is {found:.3f} and was {float(known):.3f}: more than {loss:g} is lost"
+    if known is not None:
+        was, least = float(known), float(before.get("recall_low_ratio", known))
+        # both come from samples: what a difference of two such figures may be by chance is not held against the new one
+        chance = math.hypot(was - least, new.point.recall.high - found)
+        if was - found > max(loss, chance):
+            return f"recall is {found:.3f} and was {was:.3f}: more than {loss:g} is lost"
     if known is None and promised is not None and found < promised - loss:
         return f"recall is {found:.3f}, {promised:g} is promised"
     return None

@@ -147,3 +147,10 @@ def test_what_is_the_planners_fault_and_what_is_not() -> None:
 def test_what_so_few_searches_cannot_tell_apart_is_no_reason() -> None:
     point = Point(40, Recall(0.85, 0.7, 0.93, 5), 0.002)
     assert prove(Seen(point, Use("new", "new", 1.0), 100), {"used": True, "recall_ratio": 0.92}, 0.02, None) is None
+
+
+def test_what_the_old_one_may_have_been_by_luck_is_no_reason() -> None:
+    before = {"used": True, "recall_ratio": 0.96, "recall_low_ratio": 0.92}
+    point = Point(40, Recall(0.92, 0.89, 0.95, 100), 0.002)
+    assert prove(Seen(point, Use("new", "new", 1.0), 100), before, 0.02, None) is None
+    assert prove(Seen(point, Use("new", "new", 1.0), 100), before | {"recall_low_ratio": 0.95}, 0.02, None) is not None
