@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # the tests wait a lot for real servers: two files at a time, and whole daemons apart from the rest
 JOBS   ?= 2
 
-.PHONY: demo test check chaos docs lock clean
+.PHONY: demo test check chaos image-check docs pictures lock clean
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Custode needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -34,6 +34,10 @@ check: $(VENV)/.installed
 chaos: $(VENV)/.installed
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+# runs the steps of the Dockerfile in clean Debian roots: as root, with debootstrap, for some minutes
+image-check: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/image $(ARGS)
+
 bench-%: $(VENV)/.installed
 	$(BIN)/python -m tests.bench.$* $(ARGS)
 
@@ -50,3 +54,7 @@ clean:
 # renews the generated parts of the README
 docs: $(VENV)/.installed
 	$(BIN)/python -m daemon.reference README.md
+
+# renews the pictures of the README: with Debian's chromium and pngquant
+pictures: $(VENV)/.installed
+	CUSTODE_PICTURES=daemon/page/pictures $(BIN)/python -m pytest -q tests/acceptance/test_page_pictures.py

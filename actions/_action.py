@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,8 @@ from fleet.stores import Store
 Figures = Mapping[str, float | str]
 Progress = Callable[[float, str], None]  # done as a ratio from 0 to 1, and what is being done
 Object = Mapping[str, Any]  # JSON
+# an action, its parameters, and why; the id of the run
+Ask = Callable[[str, Object, str], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class Job:
     `connections` can only read. `changes` can write: its sessions are refused, and those that are open are ended, once
     somebody else has taken the run over; outside of a step they raise ActionError. What steps leave in `data` is JSON,
     and outlives the process from the end of the step on.
+
+    `ask` asks for another action on the same environment, in a step only: a run of its own, which the guard and people
+    decide on as on any other. Asked again by the same run, it is the same run. Raises ActionError where that cannot be,
+    or whoever asked for this run may not. `ended` tells which of these runs have come to their end; of a run that is
+    not known, it does not.
     """
 
     run_id: str
@@ -44,6 +51,8 @@ class Job:
     progress: Progress
     elsewhere: Callable[[str], Job] | None = None  # the same run on another environment, by name; raises ActionError
     tiers: Mapping[str, Tier] = field(default_factory=dict)  # of all environments, by name
+    ask: Ask | None = None
+    ended: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None
     client_tools: Path | None = None  # folder of pg_dump and its like; None: the PATH, then the embedded server's
     data: dict[str, Any] = field(default_factory=dict)  # what earlier steps found, for later ones
 

@@ -11,6 +11,7 @@ import asyncpg
 from pydantic import Field
 
 from actions._action import Figures, Job, Object, Plan, Step, Target, Verdict
+from actions._left_overs import drop_left_overs
 from actions._refresh_copy import QUOTING, without_rows
 from actions._refresh_definitions import forget_definitions, noted_definitions
 from actions._refresh_guard import forbid_production
@@ -89,7 +90,7 @@ class Renewal:
         came = (
             f"{figures['rows']} rows came from {self._planned['source']}" if self._planned["source"] else "it is empty"
         )
-        proof = "; no personal data was found in it" if data.get("scanned") else ""
+        proof = "; no personal data was found in it" if data.get("scanned_at") else ""
         return Verdict(True, f"{self._names.database} is new: {came}{proof}", figures)
 
     async def _run(self, name: str) -> Figures:
@@ -115,10 +116,12 @@ class Renewal:
         return int(self._plan.figures["database_oid"])
 
     async def _load(self) -> Figures:
+        await drop_left_overs(self._job)
         return await load(self._place, await self._own(), self._planned, self._workers)
 
     async def _create(self) -> Figures:
         """Empty, with the extensions of the old one: they may need more than what migrates it may do."""
+        await drop_left_overs(self._job)
         own = await self._own()
         await self._place.create(own)
         await self._place.forget_progress()

@@ -32,7 +32,7 @@ async def scan_new(place: Place, datname: str, source: str, source_datname: str)
         for store in list(job.stores.values())[:1]:
             await write_refused(store, _record(job, datname, findings))
         raise _found(findings)
-    job.data["scanned"] = True
+    job.data["scanned_at"] = job.now()
     return {"findings": 0}
 
 

@@ -12,6 +12,7 @@ from actions._session import alone
 from actions._switch import Renaming, copy_settings, identity, name_of, rename
 from fleet.backups.catalogue import put_bytes
 from fleet.data.refused import forget_refused
+from fleet.data.scan.records import ScanRecord, forget_record, write_record
 from fleet.errors import ActionError
 from fleet.stores import Store
 
@@ -62,7 +63,7 @@ async def drop_old(job: Job, names: Names, old_oid: int) -> Figures:
 
 
 async def record(job: Job, datname: str, source: str) -> None:
-    """Note in the first store when the data was refreshed, from where. Raises StoreError."""
+    """Note in the first store when data was refreshed, from where, and that nobody is in it. Raises StoreError."""
     name = job.environment.name
     said = {
         "environment": name,
@@ -74,6 +75,10 @@ async def record(job: Job, datname: str, source: str) -> None:
     for store in _records(job):
         await put_bytes(store, _key(job), json.dumps(said).encode())
         await forget_refused(store, name, datname)
+        if scanned_at := job.data.get("scanned_at"):
+            await write_record(
+                store, ScanRecord(environment=name, datname=datname, finished_at=scanned_at, sampled=False)
+            )
 
 
 async def take_back(job: Job, plan: Plan, old_oid: int) -> None:
@@ -86,6 +91,8 @@ async def take_back(job: Job, plan: Plan, old_oid: int) -> None:
         if await name_of(job, old_oid) != names.old:
             return
         await rename(job, [Renaming(names.database, names.new), Renaming(names.old, names.database)])
+        for store in _records(job):
+            await forget_record(store, job.environment.name, names.database)  # of the new one, maybe
     for store in _records(job):
         await store.delete(_key(job))
     await Place(job, names.new).drop()

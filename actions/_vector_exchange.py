@@ -18,7 +18,7 @@ from actions._vector_plan import Design, Facts, budget_of, disk_bytes, objects, 
 from actions._vector_proof import faults, figures_of, glance, look_at, measurable, promised_recall, prove, the_index
 from actions._vector_swap import drop_old, place_of_old, swap, take_back
 from fleet.errors import ActionError
-from fleet.vectors import VectorIndex, vector_indexes
+from fleet.vectors import Method, VectorIndex, vector_indexes
 from fleet.vectors.plans import explain_use
 
 _READING = timedelta(hours=4)
@@ -143,9 +143,16 @@ class Exchange(Action[P]):
         seen = await look_at(job, index, measurable(index, parameters.queries), youngest=True)
         loss, promised = parameters.most_loss(index.method), promised_recall(job, index.method)
         if (why := prove(seen, job.data["before"], loss, promised)) is not None:
-            raise ActionError(f"the new index is not as good: {why}", hint="the old one stays as it was")
+            raise ActionError(f"the new index is not as good: {why}", hint=_STAYS[index.method])
         job.data["after"] = dict(seen.figures) | {"bytes": index.size_bytes}
         return seen.figures
+
+
+_STAYS = {
+    Method.IVFFLAT: "the old one stays as it was",
+    Method.HNSW: "the old one stays as it was; a higher hnsw.ef_search finds more: where that will be set, ask again"
+    " with a larger recall_loss (custode index probe shows the curve of an index that is there)",
+}
 
 
 def _commands(job: Job, planned: Sequence[Object], *, keep: bool) -> list[str]:

@@ -97,5 +97,4 @@ def _figures(tables: Sequence[Table]) -> Figures:
         "tables": len(tables),
         "modified_since_analyze": sum(fact["modified"] for fact in facts),
         "never_analyzed": sum(fact["analyzed_at"] is None for fact in facts),
-        "read_timestamp_seconds": min((fact["read_at"] for fact in facts), default=0.0),
-    }
+    } | ({"read_timestamp_seconds": min(fact["read_at"] for fact in facts)} if facts else {})

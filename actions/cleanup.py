@@ -1,4 +1,7 @@
-"""Delete rows past their time, as the policy's retention rules say, in small batches beside the traffic."""
+"""Delete rows past their time, as the policy's retention rules say, in small batches beside the traffic.
+
+Where nothing in particular is named, databases go, too, that ended runs have left.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from actions._action import Action, Figures, Job, Object, Plan, Step, Target, Verdict
+from actions._left_overs import LeftOver, drop_left_over, left_over_databases
 from actions._retention import RowTable, Rules, read_rules
 from actions._retention_count import Expired, count_expired
 from actions._retention_delete import Pace, delete_expired, refuse_unknown_lag
@@ -33,7 +37,7 @@ class Cleanup(Action[Parameters]):
     """Never a row that is younger than its rule says, nor one that a younger row of an undecided table refers to."""
 
     name = "cleanup"
-    summary = "delete rows past their retention in small batches, then VACUUM"
+    summary = "delete rows past their retention in small batches, then VACUUM; drop what ended runs left"
     risk = Risk.GUARDED
     subjects: ClassVar[tuple[str, ...]] = ("freshness", "tables", "sizes")
     conflicts: ClassVar[frozenset[str]] = frozenset({"backup"})  # the snapshot of a dump keeps what is deleted
@@ -47,17 +51,21 @@ class Cleanup(Action[Parameters]):
     async def plan(self, job: Job, parameters: Parameters) -> Plan:
         found = await _look(job, parameters, job.now())
         due = [one for one in found if one.rows]
-        kept = _kept(found)
-        if not due:
-            return Plan(f"no row is past its time{kept}", (), _figures(found))
-        rows, size = sum(one.rows for one in due), sum(one.bytes for one in due)
-        about = "" if all(one.exact for one in due) else "about "
+        left = await _left_overs(job, parameters)
+        if not due and not left:
+            return Plan(f"no row is past its time{_kept(found)}", (), _figures(found))
         return Plan(
-            f"delete {about}{rows:,.0f} row(s) of {len(due)} table(s), about {size / 2**20:.1f} MiB{kept}",
-            tuple(f"clean up {one.table.datname}: {one.table.quoted}" for one in due),
+            _summary(due, left) + _kept(found),
+            (
+                *(f"clean up {one.table.datname}: {one.table.quoted}" for one in due),
+                *(f"drop database {one.quoted}" for one in left),
+            ),
             _figures(found),
-            tuple(one.table.object for one in due),
-            tuple(command for one in due for command in (_command(one.table), f"VACUUM (ANALYZE) {one.table.quoted}")),
+            (*(one.table.object for one in due), *(one.object for one in left)),
+            (
+                *(text for one in due for text in (_command(one.table), f"VACUUM (ANALYZE) {one.table.quoted}")),
+                *(one.command for one in left),
+            ),
             _effect(due),
         )
 
@@ -68,7 +76,9 @@ class Cleanup(Action[Parameters]):
         ]
 
     async def verify(self, job: Job, parameters: Parameters, plan: Plan) -> Verdict:
-        planned = {(one["datname"], one["oid"]) for one in plan.objects}
+        planned = {(one["datname"], one["oid"]) for one in plan.objects if "datname" in one}
+        if there := [one for one in await _left_overs(job, parameters) if one.object in plan.objects]:
+            return Verdict(False, f"the database {there[0].quoted} is still there")
         found = [
             one for one in await _look(job, parameters, job.started_at) if (one.table.datname, one.table.oid) in planned
         ]
@@ -82,6 +92,23 @@ class Cleanup(Action[Parameters]):
         return Verdict(True, f"no row of {len(found)} table(s) is past its time{_kept(found)}", _figures(found))
 
 
+async def _left_overs(job: Job, parameters: Parameters) -> list[LeftOver]:
+    if (parameters.datname, parameters.schemaname, parameters.relname) != (None, None, None):
+        return []
+    return [one for one in await left_over_databases(job) if one.ended and one.owned]
+
+
+def _summary(due: Sequence[Expired], left: Sequence[LeftOver]) -> str:
+    parts = []
+    if due:
+        rows, size = sum(one.rows for one in due), sum(one.bytes for one in due)
+        about = "" if all(one.exact for one in due) else "about "
+        parts += [f"delete {about}{rows:,.0f} row(s) of {len(due)} table(s), about {size / 2**20:.1f} MiB"]
+    if left:
+        parts += [f"drop {len(left)} database(s) that ended runs left, {sum(x.bytes for x in left) / 2**20:.1f} MiB"]
+    return "; ".join(parts)
+
+
 def _command(table: RowTable) -> str:
     kept = timedelta(seconds=table.keep)
     old = f"{table.column} < now() - interval '{kept.total_seconds() / 86400:g} days'"
@@ -91,6 +118,8 @@ def _command(table: RowTable) -> str:
 def _effect(due: Sequence[Expired]) -> str:
     younger = [f"{rows:,.0f} of {name}" for one in due for name, rows in one.younger.items() if rows]
     more = f" Younger rows go with those that they belong to: {', '.join(younger)}." if younger else ""
+    if not due:
+        return "nobody needs them: the runs that made them have ended."
     return (
         "the rows are gone for good, but for backups; their room is free for new rows of the table, rarely for the "
         f"disk. Reads and writes go on.{more}"
@@ -148,6 +177,8 @@ def _chosen(job: Job, parameters: Parameters) -> set[tuple[str, str]]:
 
 async def _clean_up(job: Job, parameters: Parameters, planned: Object) -> Figures:
     """All that is past its time since the run began; what an earlier attempt deleted is not there to be deleted."""
+    if "left_over" in planned:
+        return await drop_left_over(job, planned)
     async with (
         job.changes.acquire(planned["datname"]) as connection,
         alone(connection, job, f"cleanup {planned['oid']}"),

@@ -34,7 +34,7 @@ class Refresh(Action[Parameters]):
     name = "refresh"
     summary = "load production's data, masked by the policy, beside the old data; scan it, then swap"
     risk = Risk.DANGEROUS
-    subjects: ClassVar[tuple[str, ...]] = ("databases", "freshness", "schema")
+    subjects: ClassVar[tuple[str, ...]] = ("databases", "freshness", "data", "schema")
     conflicts: ClassVar[frozenset[str]] = CONFLICTS
 
     def parameters(self) -> type[Parameters]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from actions._action import Action, Figures, Job, Plan, Step, Target, Verdict
 from actions._amcheck import find_corruption
+from actions._left_overs import drop_left_overs
 from actions._restoration import Restoration, look_ahead, seconds_until
 from actions._restore_indexes import Build
 from actions._restore_load import Wanted
@@ -111,6 +112,7 @@ async def _prove(job: Job, site: Job, source: Source, parameters: Parameters) ->
     """Restore into a database of this run, compare, drop it whatever came out."""
     for name in ("begun_at", "queryable_at", "ready_at", "problems", "proven_at"):
         job.data.pop(name, None)  # of an earlier try
+    await drop_left_overs(job, site)
     place = Place(site, f"custode_test_{job.run_id}"[:63])
     build = Build(Wanted(workers=_WORKERS), parameters.maintenance_mb)
     restoration = Restoration(job, place, source, build, create_roles=True, any_locale=True)

@@ -127,5 +127,4 @@ def _figures(tables: Sequence[Table]) -> Figures:
         "tables": len(tables),
         "dead_rows": sum(fact["dead"] for fact in facts),
         "oldest_xid_age": max((fact["xid_age"] or 0.0 for fact in facts), default=0.0),
-        "read_timestamp_seconds": min((fact["read_at"] for fact in facts), default=0.0),
-    }
+    } | ({"read_timestamp_seconds": min(fact["read_at"] for fact in facts)} if facts else {})

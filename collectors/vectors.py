@@ -15,6 +15,7 @@ from collectors import Collector, Family, Rows, Session, Target, gauge, info
 from collectors._catalog import fill
 from fleet.durations import Duration
 from fleet.vectors import Method
+from fleet.vectors.catalogue import BLOCKS, ROWS
 from fleet.vectors.costs import Shape, build_memory, index_bytes
 from fleet.vectors.recommended import most_dimensions
 
@@ -63,8 +64,7 @@ _SQL = """
             lt.relation is not null as locked,
             has_table_privilege(t.oid, 'select') and has_schema_privilege(n.oid, 'usage')
                 and not row_security_active(t.oid) as readable,
-            coalesce(nullif(pg_stat_get_live_tuples(t.oid), 0)::float8,
-                case when t.relpages > 0 and t.reltuples >= 0 then t.reltuples::float8 end) as rows,
+            {rows} as rows,
             case when lt.relation is null then pg_relation_size(t.oid) end
                 / current_setting('block_size')::float8 as blocks,
             case when i.relfilenode = i.oid then age(x.xmin)
@@ -99,7 +99,7 @@ _SQL = """
             built, nspname, relname, least(100, 100000 / blocks)
         ) end as sample
     from found
-"""
+""".replace("{rows}", ROWS.replace("{blocks}", f"case when lt.relation is null then {BLOCKS} end"))
 
 
 class VectorsCollector(Collector):

@@ -6,11 +6,13 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import structlog
+from aiohttp import web
 
 import collectors
 from collectors import Collector
@@ -22,16 +24,23 @@ from daemon.config import Settings, load
 from daemon.data_dir import take_data_dir
 from daemon.exposition import Page
 from daemon.listening import Listening
-from daemon.page import Sources, page_routes
+from daemon.page import Live, Sources, Topic, page_routes
 from daemon.parts import load_groups, make_dialect, make_sample_store, make_stores
 from daemon.queries import Queries
 from daemon.scrape import Batch, Scraper
-from daemon.status import Board
+from daemon.service import ServiceManager
+from daemon.status import Board, LatestBoard
+from daemon.tasks import owned, task_group
 from daemon.telemetry import Telemetry
 from daemon.telling import Telling
+from daemon.views.environment import Environments
+from daemon.views.schema_diff import SchemaDiffs
 from daemon.web import WebServer
+from daemon.web.access.access import make_access, open_access
 from daemon.web.actions import action_routes
+from daemon.web.environments import environment_routes
 from daemon.web.identity import Identity
+from daemon.web.openapi import openapi_routes
 from daemon.web.prometheus import prometheus_routes
 from daemon.web.status import status_routes
 from daemon.world import DaemonWorld
@@ -44,10 +53,9 @@ from rules import Lasting, Transition
 log = structlog.get_logger()
 
 # the default of 700 objects is reached many times in one evaluation of many alerts, none of which are garbage
-GARBAGE_THRESHOLDS = (50_000, 20, 100)
+GARBAGE_THRESHOLDS = (10_000, 5, 400)
 # a loop that comes round takes the interpreter's lock several times from threads that copy rows: 5 ms each by default
 SWITCH_SECONDS = 0.0005
-STOP_SECONDS = 30.0  # a part that has not ended by then is cancelled once more
 _SAME_SCHEMA = "custode_policy_same_schema"  # which of the others are compared with the reference
 
 
@@ -63,13 +71,16 @@ def favour_event_loop() -> None:
 class Custode:
     """One daemon: `run` guards the fleet until it is told to stop, `look_once` reads and judges it once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, insecure: bool = False) -> None:
         self.settings = settings
+        self._insecure, self._access = insecure, open_access()
         self.telemetry = Telemetry()
         self.page = Page(self.telemetry.render)
         self._secrets = Secrets(clock.monotonic)
         self._stores = make_stores(settings, self._secrets)
         self._telling: Telling | None = None
+        self._live = Live(still_may=self._may_follow)
+        self._board = LatestBoard(self.board, clock.monotonic)
         self._acting: Acting | None = None  # nobody acts as long as it is only looked
         plugins = load_plugins(collectors, Collector)
         self._rule_thread = RuleThread()
@@ -91,6 +102,7 @@ class Custode:
         )
         self._queries = Queries(self._sample_store, self._rule_thread, now=clock.now, dialect=make_dialect(settings))
         self._address = ""
+        self._manager = ServiceManager()
         self.telemetry.rules.attach(self._alerting, self._sample_store)
         self._scraper = Scraper(
             collectors=plugins,
@@ -111,6 +123,7 @@ class Custode:
         self._listening = Listening(self._secrets, plugins.keys(), self._world.reread)
         self._reloading, self._holding = asyncio.Lock(), asyncio.Lock()
         self._compared: frozenset[str] = frozenset()
+        self._ready = False
 
     async def run(self, announce: Callable[[str], None]) -> None:
         """Guard the fleet until SIGINT or SIGTERM; `announce` is told the address once it is served.
@@ -120,21 +133,23 @@ class Custode:
         """
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        async with _task_group() as group:
+        async with task_group() as group:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, stop.set)
             loop.add_signal_handler(signal.SIGHUP, lambda: group.create_task(self._reload_and_log()))
             async with AsyncExitStack() as parts:
                 announce(await self._start(group, parts))
+                self._manager.ready(f"serving {self._address}")
                 await stop.wait()
                 log.info("stopping")
+                self._manager.stopping()
 
     async def look_once(self) -> tuple[Board, bytes]:
         """Read every environment once and judge it; returns the status table and the metrics as text.
 
         Nothing is written, acted on or told. What would break a promise if it lasted counts as broken.
         """
-        async with _task_group() as group:
+        async with task_group() as group:
             self._scraper.start(group)
             try:
                 await self._apply(self.settings)
@@ -163,13 +178,14 @@ class Custode:
                 settings = await asyncio.to_thread(load, self.settings.source)
                 _refuse_what_needs_a_restart(self.settings, settings)
                 await self._apply(settings)
-            except CustodeError:
-                self.telemetry.config_last_reload_successful.set(0)
+            except CustodeError as error:
+                self.telemetry.note_reload(clock.now(), str(error))
                 raise
-            self._note_reload()
+            self.telemetry.note_reload(clock.now())
 
     async def _apply(self, settings: Settings) -> None:
         groups, stores = load_groups(settings), make_stores(settings, self._secrets)
+        access = self._access.policy if self._acting is None else await self._access.read(settings)
         await self._watch(settings, stores)
         for gone in self.settings.environments.keys() - settings.environments.keys():
             await self._alerting.forget(gone)
@@ -180,6 +196,7 @@ class Custode:
         self._stores, self.settings = stores, settings
         if self._acting is not None:
             await self._acting.apply(settings)
+        self._access.take(access)
 
     async def _watch(self, settings: Settings, stores: Mapping[str, Store]) -> None:
         """Scrape what is configured and ours."""
@@ -198,6 +215,9 @@ class Custode:
     async def _hold(self, _environments: Collection[str]) -> None:
         await self._watch(self.settings, self._stores)
 
+    async def _may_follow(self, request: web.Request) -> bool:
+        return await self._access.may_follow(request)
+
     def _not_ready(self) -> str | None:
         """A daemon that has nothing to look after, because others do, is ready to."""
         idle = self._acting is not None and self._acting.idle
@@ -212,20 +232,27 @@ class Custode:
         parts.callback(self._rule_thread.close)
         parts.callback(await asyncio.to_thread(take_data_dir, self.settings.data_dir))
         self._acting = acting = self._make_acting()
+        self._access = await make_access(
+            self.settings, acting.operators, self._secrets, insecure=self._insecure, count=self.telemetry.count_refusal
+        )
         parts.push_async_callback(acting.state.close)
         await acting.state.open()
 
         def own(name: str, work: Coroutine[Any, Any, None]) -> None:
-            _owned(group, parts, name, work)
+            owned(group, parts, name, work)
 
         own("state database", acting.state.serve())
+        own("live", self._live.watch(acting.people))
+        own("board", self._board.serve())
         self._telling = telling = self._make_telling(acting)
+        telling.silences.listen(partial(self._live.publish, Topic.SILENCES))
         telling.start(own, parts)
         parts.push_async_callback(self._world.close)
         server = self._make_server(acting, telling)
         await server.start(self.settings.listen.host, self.settings.listen.port, control=self.settings.data_dir)
         self._address = server.address
         parts.push_async_callback(server.stop)
+        own("access", self._access.watch(lambda: self.settings))
         self._scraper.start(group)
         parts.push_async_callback(self._scraper.stop)
         self._listening.start(group)
@@ -235,11 +262,12 @@ class Custode:
         await self._alerting.restore()
         await acting.start(server.address, parts)
         await self._apply(self.settings)
-        self._note_reload()
+        self.telemetry.note_reload(clock.now())
         own("rules", self._alerting.run(self._not_ready))
         acting.serve(own)
         telling.serve(own, parts)
         own("measured", self.telemetry.measured.serve(acting.state, lambda: acting.environments))
+        own("watchdog", self._manager.beat())
         own("event loop", self.telemetry.watch_event_loop(clock.monotonic))
         favour_event_loop()
         return server.address
@@ -270,24 +298,29 @@ class Custode:
         )
 
     def _make_server(self, acting: Acting, telling: Telling) -> WebServer:
-        identity = Identity(acting.operators, self._secrets)
+        identity, sources = Identity(), self._sources(acting, telling)
         return WebServer(
             self.page,
             not_ready=self._not_ready,
             reload=self.reload,
+            access=self._access,
+            waiting=self._scraper.waiting,
+            count=self.telemetry.count_answer,
             register=[
                 status_routes(self.board),
                 prometheus_routes(self._queries, self._alerting, metadata=self._scraper.metrics),
                 action_routes(acting.people, identity, now=clock.now),
-                *telling.routes(identity),
-                page_routes(self._sources(acting, telling)),
+                *telling.routes(identity, self._access),
+                environment_routes(Environments(sources), SchemaDiffs(sources.settings)),
+                page_routes(sources),
+                openapi_routes(),  # of all before it
             ],
         )
 
     def _sources(self, acting: Acting, telling: Telling) -> Sources:
         return Sources(
             settings=lambda: self.settings,
-            board=self.board,
+            board=self._board,
             judged=self._alerting,
             queries=self._queries,
             port=acting.people,
@@ -296,13 +329,23 @@ class Custode:
             actions=acting.actions,
             stores=lambda: self._stores,
             secrets=self._secrets,
+            live=self._live,
+            access=self._access,
             address=self._external_url,
             now=clock.now,
+            errors=self._scraper.errors,
+            reload=lambda: self.telemetry.reload,
+            muting=telling.muting,
         )
 
     def _on_batch(self, batch: Batch) -> None:
         # what has not been looked at yet is not absent
-        self._alerting.land(batch, judge=self._not_ready() is None)
+        ready = self._not_ready() is None
+        if ready and not self._ready:
+            gc.freeze()  # what is known of all environments stays, by and large
+        self._ready = ready
+        self._alerting.land(batch, judge=ready)
+        self._live.publish(Topic.SAMPLES)
         if self._acting is not None:
             self._acting.land(batch)
 
@@ -314,6 +357,7 @@ class Custode:
             self._acting.note(changes, at)
 
     def _publish(self, transition: Transition) -> None:
+        self._live.publish(Topic.ALERTS)
         if self._telling is not None:
             self._telling.publish(transition)
         if self._acting is not None:
@@ -322,6 +366,7 @@ class Custode:
     def _on_action(self, event: ActionEvent) -> None:
         self.telemetry.actions.count(event)
         self.telemetry.measured.note(event)
+        self._live.publish(Topic.ACTIONS)
         if self._telling is not None:
             self._telling.on_action(event)
 
@@ -332,36 +377,6 @@ class Custode:
             log.error("reload_refused", error=str(error), hint=error.hint)  # noqa: TRY400 - no trace is needed
         else:
             log.info("reloaded", source=str(self.settings.source))
-
-    def _note_reload(self) -> None:
-        self.telemetry.config_last_reload_successful.set(1)
-        self.telemetry.config_last_reload_success_timestamp.set(clock.now())
-
-
-@asynccontextmanager
-async def _task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """A TaskGroup that raises an error of ours as it is, not wrapped in a group."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as errors:
-        error: BaseException | None = errors.subgroup(CustodeError)
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error or errors from None
-
-
-def _owned(group: asyncio.TaskGroup, parts: AsyncExitStack, name: str, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` in the group, and cancel it when its turn to stop comes."""
-    task = group.create_task(work, name=name)
-
-    async def end() -> None:
-        task.cancel()
-        while (await asyncio.wait([task], timeout=STOP_SECONDS))[1]:
-            log.warning("still_stopping", part=name)
-            task.cancel()  # a library may have lost it
-
-    parts.push_async_callback(end)
 
 
 _FIXED = ("data_dir", "state", "listen", "external_url", "notifiers", "alertmanager", "heartbeat", "log")

@@ -11,6 +11,15 @@ from pathlib import Path
 from fleet.errors import DaemonError
 
 LOCK_FILE = "daemon.lock"
+SOCKET_NAME = "control.sock"
+
+
+def default_data_dir() -> Path:
+    """$CUSTODE_DATA_DIR, else /var/lib/custode where it is ours to write, else below the home directory."""
+    if configured := os.environ.get("CUSTODE_DATA_DIR"):
+        return Path(configured).expanduser().absolute()
+    system = Path("/var/lib/custode")
+    return system if os.access(system, os.W_OK) else Path.home() / ".local" / "share" / "custode"
 
 
 def take_data_dir(path: Path) -> Callable[[], None]:

@@ -45,7 +45,7 @@ class Dispatcher:
 
         `away` says why nothing can be asked for; then each is tried once, so that the refusal is on record.
         """
-        wishes = {alert.labels: alert for alert in firing if alert.labels.value(ACTION_LABEL) in self._actions}
+        wishes = {alert.labels: alert for alert in firing if wish(alert) in self._actions}
         for gone in self._asked.keys() - wishes.keys():
             del self._asked[gone]
         for labels, alert in wishes.items():
@@ -67,6 +67,11 @@ class Dispatcher:
             log.warning("action_refused", action=request.action, environment=request.environment, error=error.message)
         else:
             asked.refused_away = False
+
+
+def wish(alert: AlertView) -> str | None:
+    """The action that the rule of an alert asks for; not one that the alert is about, as its sample says."""
+    return alert.labels.value(ACTION_LABEL) if ACTION_LABEL in alert.sets else None
 
 
 def request_for(alert: AlertView, now: float, actions: Mapping[str, Action[Any]]) -> Request:

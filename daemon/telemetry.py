@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import prometheus_client as prometheus
@@ -20,11 +21,21 @@ from daemon.alerting import RuleMetrics
 from daemon.alertmanager import PushMetrics
 from daemon.outbox import OutboxMetrics
 from daemon.slack.metrics import SlackMetrics
+from daemon.web.access.errors import REFUSALS
 from fleet.plugins import load_plugins
 from rules import Labels
 
 LAG_PROBE_SECONDS = 1.0
 LAG_PROBES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """When the configuration was read that holds, in unix seconds; and why, when reading it failed after that."""
+
+    read_at: float | None = None
+    error: str | None = None
+    failed_at: float | None = None
 
 
 class Telemetry:
@@ -55,6 +66,17 @@ class Telemetry:
             ["kind", "result"],
             registry=registry,
         )
+        self._answers = prometheus.Counter(
+            "custode_http_requests", "Requests over HTTP, by class of their status.", ["code"], registry=registry
+        )
+        self._refusals = prometheus.Counter(
+            "custode_http_refusals",
+            "Requests over HTTP that were refused, by why: their token, password, role, host or another site's page.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in REFUSALS:
+            self._refusals.labels(reason)
         self.config_last_reload_successful = prometheus.Gauge(
             "custode_config_last_reload_successful",
             "Whether the last reload was taken over (1) or not (0).",
@@ -70,6 +92,25 @@ class Telemetry:
             "Largest delay of the event loop among its last 60 probes, one a second, in seconds.",
             registry=registry,
         )
+
+        self.reload = Reload()
+
+    def note_reload(self, at: float, error: str | None = None) -> None:
+        """The configuration was read at `at` unix seconds; `error` is why it was not taken over, None where it was."""
+        self.config_last_reload_successful.set(error is None)
+        if error is not None:
+            self.reload = replace(self.reload, error=error, failed_at=at)
+            return
+        self.reload = Reload(at)
+        self.config_last_reload_success_timestamp.set(at)
+
+    def count_answer(self, status: int) -> None:
+        """A request over HTTP was answered."""
+        self._answers.labels(f"{status // 100}xx").inc()
+
+    def count_refusal(self, reason: str) -> None:
+        """A request over HTTP was refused."""
+        self._refusals.labels(reason).inc()
 
     def samples(self) -> list[tuple[Labels, float]]:
         """Our own metrics, for rules about Custode itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from daemon.acting import Acting, Own
@@ -21,6 +21,7 @@ from daemon.slack.app import Slack, Surroundings
 from daemon.status import Board
 from daemon.telemetry import Telemetry
 from daemon.web import Register
+from daemon.web.access.access import Access
 from daemon.web.alert import alert_routes
 from daemon.web.identity import Identity
 from daemon.web.silences import silence_routes
@@ -88,14 +89,15 @@ class Telling:
                 notifier.slack = self._slacks[name] = Slack(notifier.settings, self._around_slack(name, board))
         self._heartbeat = Heartbeat(settings.heartbeat, secrets, not_ready)
 
-    def routes(self, identity: Identity) -> Sequence[Register]:
+    def routes(self, identity: Identity, access: Access) -> Sequence[Register]:
         return (
             *(slack.register for slack in self._slacks.values()),
             silence_routes(self.silences, identity),
-            alert_routes(self._alerting.told),
+            alert_routes(self._alerting.groups),
             webhook_routes(
                 self._acting.people,
                 identity,
+                access,
                 self._acting.operators,
                 self._secrets,
                 parameters=self._acting.parameters,
@@ -121,6 +123,10 @@ class Telling:
         for name, slack in self._slacks.items():
             own(name, slack.serve())
         own("heartbeat", self._heartbeat.run())
+
+    def muting(self, labels: Mapping[str, str]) -> Muting | None:
+        """Why an alert with these labels does not page."""
+        return self._keeper.muting(labels)
 
     def publish(self, change: Transition) -> None:
         """An alert has changed. Does not block."""

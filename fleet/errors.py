@@ -1,17 +1,4 @@
-"""The error tree. Every error that a person sees has a code to search for and, where one exists, a hint.
-
-CustodeError                CU000
-├── ConfigError             CU100  the configuration cannot be used
-├── PluginError             CU110  a plugin file is broken or doubled
-├── SecretError             CU120  a secret reference cannot be resolved
-├── ConnectError            CU200  an environment cannot be reached or refuses us
-├── ProcessError            CU300  a child process failed
-├── StoreError              CU400  a backup store failed
-├── ActionError             CU500  an action failed, or cannot be done
-└── DaemonError             CU600  the daemon cannot start or go on
-    └── StateError          CU610  the state database cannot be used
-        └── StateAwayError  CU611  it cannot be reached now
-"""
+"""The error tree. Every error that a person sees has a code to search for and, where one exists, a hint."""
 
 from __future__ import annotations
 
@@ -30,40 +17,60 @@ class CustodeError(Exception):
 
 
 class ConfigError(CustodeError):
+    """The configuration cannot be used."""
+
     code = "CU100"
 
 
 class PluginError(CustodeError):
+    """A plugin file is broken or doubled."""
+
     code = "CU110"
 
 
 class SecretError(CustodeError):
+    """A secret reference cannot be resolved."""
+
     code = "CU120"
 
 
 class ConnectError(CustodeError):
+    """An environment cannot be reached or refuses us."""
+
     code = "CU200"
 
 
 class ProcessError(CustodeError):
+    """A child process failed."""
+
     code = "CU300"
 
 
 class StoreError(CustodeError):
+    """A backup store failed."""
+
     code = "CU400"
 
 
 class ActionError(CustodeError):
+    """An action failed, or cannot be done."""
+
     code = "CU500"
 
 
 class DaemonError(CustodeError):
+    """The daemon cannot start or go on."""
+
     code = "CU600"
 
 
 class StateError(DaemonError):
+    """The state database cannot be used."""
+
     code = "CU610"
 
 
 class StateAwayError(StateError):
+    """The state database cannot be reached now."""
+
     code = "CU611"

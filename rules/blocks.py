@@ -117,7 +117,9 @@ class Block:
 
         `closed`: a batch that is exactly `fresh_for` old still counts, as in Prometheus 2.
         """
-        row = self._begin + int(np.searchsorted(self._times[self._begin : self._end], time, side="right")) - 1
+        row = self._end - 1
+        if row >= self._begin and self._times[row] > time:  # nearly always the newest is wanted
+            row = self._begin + int(np.searchsorted(self._times[self._begin : self._end], time, side="right")) - 1
         if row < self._begin:
             return None
         age = time - self._times[row]

@@ -164,9 +164,13 @@ class RuleEngine:
 
     def on_batch(self, names: Iterable[str], now: float) -> list[Transition]:
         """Evaluate at once the alert rules that read one of these metrics, which have just landed, and no history."""
+        return [change for changes in self.on_batches(names, now) for change in changes]
+
+    def on_batches(self, names: Iterable[str], now: float) -> Iterator[list[Transition]]:
+        """The same, to be stepped through rule by rule."""
         self._now = now = round(now, 3)
         rules = dict(found for name in (*names, None) for found in self._readers.get(name, ()))
-        return [change for place in sorted(rules) for change in rules[place].evaluate(self._around, now)]
+        return (rules[place].evaluate(self._around, now) for place in sorted(rules))
 
     def alerts(self) -> list[AlertView]:
         """All alerts that are pending, firing or lately resolved."""

@@ -152,6 +152,7 @@ class RunningAlert(Running):
         own = {name for name, _ in rule.labels}
         # a group's labels are templates too, for its alerts
         self._labels = (*((name, _template(text)) for name, text in group.labels if name not in own), *rule.labels)
+        self.sets = frozenset(name for name, _ in self._labels)
         self._constant = all(template.constant is not None for _, template in self._labels)
         self._known: dict[Labels, Labels] = {}
         # what templates ask of the store is only to be had where rules are evaluated: such texts are made there

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AlertView:
-    """An alert: pending, firing, or resolved in the last 15 minutes. Times in unix seconds."""
+    """An alert: pending, firing, or resolved in the last 15 minutes. Times in unix seconds.
+
+    `sets` names the labels that its rule sets; the others come with the sample.
+    """
 
     name: str
     labels: Labels
@@ -29,6 +32,7 @@ class AlertView:
     fired_at: float | None
     resolved_at: float | None
     keep_firing_since: float | None
+    sets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def view_alerts(rule: Running, context: Context) -> Iterator[AlertView]:
                 alert.fired_at,
                 alert.resolved_at,
                 alert.keep_firing_since,
+                rule.sets,
             )
 
 

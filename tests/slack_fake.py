@@ -44,6 +44,7 @@ class FakeSlack:
     users: dict[str, dict[str, Any]] = field(default_factory=dict)  # what differs from a plain member
     groups: dict[str, list[str]] = field(default_factory=lambda: {"S0DBA": ["U0DORA"]})
     archived: set[str] = field(default_factory=set)
+    scopes: str = "chat:write,channels:history,users:read,users:read.email,usergroups:read"
     messages: list[dict[str, Any]] = field(default_factory=list)
     whispers: list[dict[str, Any]] = field(default_factory=list)
     views: list[dict[str, Any]] = field(default_factory=list)
@@ -173,7 +174,7 @@ class FakeSlack:
         self.changed.set()
         if fault is not None and fault.lose and request.transport is not None:
             request.transport.close()
-        return web.json_response(answer)
+        return web.json_response(answer, headers={"X-OAuth-Scopes": self.scopes})
 
     def _fault(self, method: str) -> Fault | None:
         waiting = self.faults[method]

@@ -23,7 +23,7 @@ from daemon.actions.port import NotAllowedError, NotPossibleError
 from daemon.actions.queue import Queue
 from daemon.actions.request import Outcome, Request, Result, Source
 from daemon.actions.turn import subject_of
-from daemon.actions.views import Run, RunState, Submitted
+from daemon.actions.views import Run, RunState, Submitted, requester_of
 from daemon.actions.work import Work
 from fleet.errors import StateAwayError
 
@@ -38,7 +38,7 @@ class Engine:
     def __init__(self, means: Means, owner: str) -> None:
         self.means = means
         self.queue = Queue(means.state, self._take)
-        self.work = Work(means, owner, self.queue)
+        self.work = Work(means, owner, self.queue, self.submit)
         self._environments: frozenset[str] = frozenset()
         self._turns: dict[str, asyncio.Task[Run | None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -109,7 +109,7 @@ class Engine:
     async def submit(self, request: Request) -> Submitted:
         """See ActionsPort."""
         meant = understand(self.means, request.action, request.environment, request.parameters)
-        person = request.requested_by if request.source is Source.PERSON else None
+        person = requester_of(request)
         subject = Subject(None, request.environment, request.action, person)
         if person is not None:
             asked = (request.environment, request.action, meant.risk)
@@ -147,8 +147,7 @@ class Engine:
             return Submitted(other, False, f"{request.action} is under way there already (run {other.id})")
         facts = {"key": run.key, "requested_by": run.requested_by, "reason": run.reason}
         more = {"parameters": run.parameters, "alert": run.alert, "source": run.source.value}
-        person = run.requested_by if run.source is Source.PERSON else None
-        await self.means.ledger.write(connection, Entry.REQUESTED, subject_of(run, person), **facts, **more)
+        await self.means.ledger.write(connection, Entry.REQUESTED, subject_of(run, requester_of(run)), **facts, **more)
         await self.queue.put(connection, run.id, run.environment)
         return Submitted(run, True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Collection, Mapping
 
@@ -39,13 +40,12 @@ class Operators:
         """The operator to whom an account on the daemon's machine belongs, None where it is nobody's."""
         return self._accounts.get(account)
 
-    async def by_token(self, token: str, secrets: Secrets) -> str | None:
-        """The operator to whom a bearer token belongs. None: it is nobody's, or more than one's.
+    async def by_digest(self, digest: bytes, secrets: Secrets) -> str | None:
+        """The operator to whom the bearer token with this SHA-256 belongs. None: it is nobody's, or more than one's.
 
         Raises:
             SecretError: nobody's whose token can be read, and some cannot: whose it is is unknown.
         """
-        presented = token.encode("utf-8", "surrogateescape")
         found, unreadable = [], None
         for name, operator in self._configured.items():  # all of them, so that the time tells nothing
             if operator.token is None:
@@ -55,7 +55,8 @@ class Operators:
             except SecretError as error:
                 unreadable = SecretError(f"the token of the operator {name}: {error.message}", hint=error.hint)
                 continue
-            if expected and hmac.compare_digest(presented, expected.encode("utf-8", "surrogateescape")):
+            written = expected.encode("utf-8", "surrogateescape")
+            if expected and hmac.compare_digest(digest, hashlib.sha256(written).digest()):
                 found.append(name)
         if not found and unreadable is not None:
             raise unreadable
@@ -69,9 +70,14 @@ class Operators:
         return await secrets.fill(operator.webhook_secret) or None
 
     @property
+    def have_tokens(self) -> bool:
+        """Whether anybody has a token."""
+        return any(operator.token is not None for operator in self._configured.values())
+
+    @property
     def token_hint(self) -> str:
-        """What a person whom `by_token` does not know can do."""
-        if any(operator.token is not None for operator in self._configured.values()):
+        """What a person whom `by_digest` does not know can do."""
+        if self.have_tokens:
             return "send Authorization: Bearer TOKEN, with the token of an operator"
         return "no operator has a token: write operators: {NAME: {token: env:VARIABLE}} in custode.yml"
 

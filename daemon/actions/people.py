@@ -31,6 +31,7 @@ from daemon.actions.views import (
     RunState,
     StopSwitch,
     Submitted,
+    requester_of,
 )
 from daemon.config import Verb
 from fleet.errors import ActionError
@@ -98,7 +99,7 @@ class People:
             consent,
             run.digest or "",
             await runs.answers(connection, run.id),
-            requester=run.requested_by if run.source is Source.PERSON else None,
+            requester=requester_of(run),
             now=self._means.now(),
             expires_at=run.expires_at,
             limits=self._means.limits(),
@@ -228,8 +229,7 @@ class People:
         consent = self._consent(run)
         if not approved or consent is None:
             return None
-        requester = run.requested_by if run.source is Source.PERSON else None
-        said = objection(person, consent, requester, self._means.limits())
+        said = objection(person, consent, requester_of(run), self._means.limits())
         return None if said is None else NotAllowedError(said)
 
     def _consent(self, run: Run) -> Consent | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 
 import asyncpg
 
@@ -10,6 +12,7 @@ from daemon.actions.approvals import digest
 from daemon.actions.asking import understand
 from daemon.actions.guard import Allowed, Decision, Refused, Wait
 from daemon.actions.means import Means
+from daemon.actions.others import ended_among
 from daemon.actions.request import Request
 from daemon.actions.stages._apply import describe
 from daemon.actions.stages._guard import judge
@@ -35,10 +38,11 @@ async def preview(means: Means, request: Request) -> Preview:
         requested_at=request.at,
         reason=request.reason,
         alert=request.alert,
+        sender=request.sender,
         state=RunState.QUEUED,
     )
     job = means.world.job(run, environment, lambda _ratio, _doing: None, _nothing_may_change)
-    turn = Turn(run, meant, job, means)
+    turn = Turn(run, meant, replace(job, ended=partial(ended_among, means.state)), means)
     try:
         async with asyncio.timeout(PLAN_SECONDS):
             plan = await action.plan(job, meant.parameters)

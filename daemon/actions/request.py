@@ -12,6 +12,7 @@ class Source(StrEnum):
     ALERT = "alert"
     SCHEDULE = "schedule"
     PERSON = "person"  # over the command line, HTTP, Slack
+    RUN = "run"  # another run, which cannot or may not do it itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,9 @@ class Request:
     """Somebody wants an action to run on an environment.
 
     `key` is the idempotency key: one key is one run, however often it is asked; an alert whose run did not help may
-    ask again. `requested_by` names the person, or `alert NAME`, `schedule NAME`. `alert` holds the labels of the
-    alert that asked, `at` the unix seconds of asking.
+    ask again. `requested_by` names the person, or `alert NAME`, `schedule NAME`, `run ID`. `alert` holds the labels of
+    the alert that asked, `at` the unix seconds of asking. `sender` is the operator who sent that alert from elsewhere:
+    it may no more than its sender may.
     """
 
     environment: str
@@ -32,6 +34,7 @@ class Request:
     reason: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     alert: Mapping[str, str] | None = None
+    sender: str | None = None
 
 
 class Result(StrEnum):

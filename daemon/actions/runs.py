@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol, cast
 
@@ -60,6 +60,7 @@ async def add(connection: AsyncConnection, run_id: str, request: Request, target
         "store": target.store,
         "parameters": clean(request.parameters),
         "requested_by": request.requested_by,
+        "sender": request.sender,
         "requested_at": request.at,
         "reason": clean(request.reason),
         "alert": None if request.alert is None else clean(request.alert),
@@ -84,6 +85,11 @@ async def active(connection: AsyncConnection, environment: str, action: str, tar
     return next(iter(await many(connection, query)), None)
 
 
+async def ended_among(connection: AsyncConnection, ids: Collection[str]) -> frozenset[str]:
+    query = select(RUN.c.id).where(RUN.c.id.in_(list(ids)), RUN.c.state == "ended")
+    return frozenset((await connection.execute(query)).scalars())
+
+
 async def get(connection: AsyncConnection, run_id: str, *, lock: bool = False) -> Run | None:
     query = select(RUN).where(RUN.c.id == run_id)
     return next(iter(await many(connection, query.with_for_update() if lock else query)), None)
@@ -103,6 +109,8 @@ async def listed(connection: AsyncConnection, wanted: RunFilter) -> list[Run]:
         query = query.where(RUN.c.action == wanted.action)
     if wanted.states:
         query = query.where(RUN.c.state.in_([state.value for state in wanted.states]))
+    if wanted.results:
+        query = query.where(RUN.c.result.in_([result.value for result in wanted.results]))
     if wanted.before is not None:
         query = query.where(RUN.c.requested_at < wanted.before)
     return await many(connection, query)

@@ -86,6 +86,7 @@ def request_of(run: Run) -> Request:
         reason=run.reason,
         parameters=run.parameters,
         alert=run.alert,
+        sender=run.sender,
     )
 
 

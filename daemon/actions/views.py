@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from actions import Plan
-from daemon.actions.request import Result, Source
+from daemon.actions.request import Request, Result, Source
 
 
 class RunState(StrEnum):
@@ -64,6 +64,15 @@ class Run:
     before: Mapping[str, float | str] | None = None
     after: Mapping[str, float | str] | None = None
     ended_at: float | None = None
+    sender: str | None = None
+
+
+def requester_of(asked: Run | Request) -> str | None:
+    """The operator whose rights it has, and whose approval is his own: who asked, or who sent the alert that did.
+
+    None: nobody did, it is of a rule or a schedule of ours.
+    """
+    return asked.requested_by if asked.source is Source.PERSON else asked.sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +136,14 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Runs, newest first. `states` empty: all; `before`: only those requested before that moment."""
+    """Runs, newest first. `states`, `results` empty: all; `before`: only those requested before that moment."""
 
     environment: str | None = None
     action: str | None = None
     states: tuple[RunState, ...] = ()
     before: float | None = None
     limit: int = 50
+    results: tuple[Result, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

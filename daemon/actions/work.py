@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import asyncpg
 import structlog
@@ -17,6 +20,7 @@ from daemon.actions.guard import breaker_open
 from daemon.actions.history import history
 from daemon.actions.ledger import Entry
 from daemon.actions.means import Means
+from daemon.actions.others import Submit, ended_among, follow_up
 from daemon.actions.port import NotPossibleError
 from daemon.actions.queue import Queue
 from daemon.actions.request import Outcome, Result
@@ -38,11 +42,12 @@ _BAD = (Result.FAILED, Result.NOT_FIXED)
 
 @dataclass(slots=True)
 class Work:
-    """`owner` names this process."""
+    """`owner` names this process; `submit` takes what a run asks for."""
 
     means: Means
     owner: str
     queue: Queue
+    submit: Submit
     places: dict[str, str] = field(default_factory=dict)  # run id: environment, of all turns under way
 
     async def take(self, run_id: str) -> Run | None:
@@ -94,7 +99,13 @@ class Work:
             async with self.means.state.begin() as connection:
                 await runs.write(connection, turn.run, owner=self.owner)
 
+        async def ask(action: str, parameters: Mapping[str, Any], reason: str) -> str:
+            await may_change()
+            request = follow_up(turn.run, action, parameters, reason, self.means.now())
+            return (await self.submit(request)).run.id
+
         job = self.means.world.job(run, meant.environment, progress, may_change)
+        job = replace(job, ask=ask, ended=partial(ended_among, self.means.state))
         turn = Turn(run, meant, job, self.means)
         return turn
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -13,10 +13,12 @@ from typing import TypeVar
 import structlog
 
 from daemon.alerting._journal import Journal
+from daemon.alerting._landing import Landing
 from daemon.alerting._samples import SampleCache, Samples
+from daemon.alerting._shown import shown
 from daemon.alerting._thread import RuleThread
 from daemon.scrape import Batch
-from daemon.status import Alert, Board, Fact, make_board
+from daemon.status import Board, Fact, make_board
 from rules import (
     LOOKBACK,
     AlertView,
@@ -41,7 +43,6 @@ log = structlog.get_logger()
 TICK_SECONDS = 1.0
 ALIVE_SECONDS = 15.0
 TURN_SECONDS = 0.02  # how long a group may keep others waiting
-FOR_MACHINES = "none"  # the severity of alerts that no person needs to hear of, such as the one that always fires
 _UP = "custode_up"
 _OWN = "custode"  # the source of the daemon's own metrics
 _ACTIVE = (State.PENDING, State.FIRING)
@@ -87,9 +88,9 @@ class Alerting:
         self._mirror = mirror
         self._now = now
         self._thread = thread
-        self._landing: list[tuple[Batch, bool]] = []
+        self._landing = Landing()
         self._turn, self._evaluating = asyncio.Lock(), asyncio.Lock()
-        self._arrived = asyncio.Event()
+        self._rest_until = 0.0
         self._alive_at = 0.0
         self._intervals: Mapping[str, float] = {}
         self._refused: dict[str, int] = {}
@@ -116,20 +117,31 @@ class Alerting:
     async def reload(self, groups: Sequence[Group], intervals: Mapping[str, float]) -> None:
         """Evaluate these groups from now on. `intervals` says how many seconds apart each collector's batches come."""
         self._intervals = intervals
-        async with self._evaluating:  # a group that is half through belongs to the rules of before
+        async with self._evaluating, self._turn:  # what is half through belongs to the rules of before
             self._tell(await self._thread(lambda: self._saved(self._engine.reload(groups))))
 
     def land(self, batch: Batch, *, judge: bool) -> None:
         """Take a batch, soon; to `judge` is to evaluate the rules that read it at once."""
-        self._landing.append((batch, judge))
-        self._arrived.set()
+        self._landing.put(batch, judge=judge)
 
     async def settle(self) -> None:
-        """Until all that was handed to `land` has landed, and what it meant was told."""
+        """Until all that was handed to `land` has landed, and what it meant was told.
+
+        What waits lands together and is judged once: a rule looks at all environments, whichever has told.
+        """
         async with self._turn:
-            while self._landing:
-                batch, judge = self._landing.pop(0)
-                self._tell(await self._done(partial(self._land, batch, judge=judge), list[Transition]()))
+            while together := self._landing.take():
+                waiting, names = iter(together), set[str]()
+                while await self._done(partial(self._land_some, waiting, names), True):
+                    pass
+                if names:
+                    await self._step_through(self._engine.on_batches(names, self._now()))
+
+    async def _settle_in_turn(self) -> None:
+        """Settle, but leave as much time to others: with very many environments it would take all there is."""
+        if (begun := time.monotonic()) >= self._rest_until:
+            await self.settle()
+            self._rest_until = 2 * time.monotonic() - begun
 
     async def forget(self, environment: str) -> None:
         """An environment is guarded no longer."""
@@ -151,7 +163,7 @@ class Alerting:
             self._engine.release(environment)
             self._saved([], mirrored=False)
 
-        async with self._evaluating:
+        async with self._evaluating, self._turn:
             await self._thread(release)
 
     async def adopt(self, environment: str, saved: Saved | None = None) -> None:
@@ -164,7 +176,7 @@ class Alerting:
             self._engine.adopt(environment, saved)
             self._saved([])
 
-        async with self._evaluating:
+        async with self._evaluating, self._turn:
             await self._thread(adopt)
 
     async def share(self, environment: str, collector: str, samples: Samples) -> None:
@@ -194,13 +206,14 @@ class Alerting:
         """Land batches, and evaluate every group at its interval unless `not_ready`, until cancelled."""
         try:
             while True:
-                self._arrived.clear()
-                await self.settle()
+                self._landing.arrived.clear()
+                await self._settle_in_turn()
                 if not_ready() is None:
                     await self.tick()
+                await asyncio.sleep(self._rest_until - time.monotonic())
                 with suppress(TimeoutError):
                     async with asyncio.timeout(TICK_SECONDS):  # wait_for may lose a cancellation before Python 3.12
-                        await self._arrived.wait()
+                        await self._landing.arrived.wait()
         finally:
             await self._thread(lambda: self._remember(self._rewrite))
 
@@ -208,11 +221,15 @@ class Alerting:
         """Evaluate the groups that are due; what lands meanwhile goes first."""
         async with self._evaluating:
             for steps in await self._done(self._due, list[Steps]()):
-                more = True
-                while more:
-                    transitions, more = await self._done(partial(self._advance, steps), (list[Transition](), False))
-                    self._tell(transitions)
-                    await self.settle()
+                await self._step_through(steps, self._settle_in_turn)
+
+    async def _step_through(self, steps: Steps, between: Callable[[], Awaitable[None]] | None = None) -> None:
+        more = True
+        while more:
+            transitions, more = await self._done(partial(self._advance, steps), (list[Transition](), False))
+            self._tell(transitions)
+            if between is not None:
+                await between()
 
     async def _done(self, work: Callable[[], T], otherwise: T) -> T:
         """What `work` returns, done in the thread."""
@@ -242,9 +259,21 @@ class Alerting:
                 return self._saved(transitions), True
         return self._saved(transitions), False
 
-    def _land(self, batch: Batch, *, judge: bool) -> list[Transition]:
+    def _land_some(self, waiting: Iterator[tuple[Batch, bool]], names: set[str]) -> bool:
+        """Land a few, and add the names of the metrics whose rules are to be judged; whether there are more."""
+        until = time.monotonic() + TURN_SECONDS
+        for batch, judge in waiting:
+            told = self._land(batch)
+            if judge:
+                names |= told
+            if time.monotonic() >= until:
+                return True
+        return False
+
+    def _land(self, batch: Batch) -> set[str]:
+        """The names of metrics of which it tells something."""
         if batch.environment in self._released:
-            return []
+            return set()
         fresh_for = max(LOOKBACK, 3 * self._intervals.get(batch.collector, 0.0))
         facts, meta = self._samples.samples(batch)
         # every collector tells whether the server is up, but it is one series
@@ -262,11 +291,8 @@ class Alerting:
             doubtful=None if batch.success else {"environment": batch.environment},
             tells=self._metrics.get(batch.collector, ()),
         )
-        if not judge:
-            return []
         # also what it might have told and did not: where the last series of a metric is gone, its alerts end
-        names = {labels.name for labels, _ in (*facts, *meta)}.union(self._metrics.get(batch.collector, ()))
-        return self._saved(self._engine.on_batch(names, self._now()))
+        return {labels.name for labels, _ in (*facts, *meta)}.union(self._metrics.get(batch.collector, ()))
 
     def _store_samples(
         self,
@@ -325,7 +351,9 @@ class Alerting:
 
     async def board(self, tiers: Mapping[str, str], *, patient: bool = True) -> Board:
         """The status table for `tiers` (environment to tier). Not `patient`, pending alerts count as firing."""
-        return await self._thread(lambda: make_board(tiers, self._shown(patient), self._fact, self._now()))
+        return await self._thread(
+            lambda: make_board(tiers, shown(self.alerts(), patient=patient), self._fact, self._now())
+        )
 
     async def facts(self, expression: str) -> dict[str, Fact]:
         """The answer of an instant query by environment. Raises QueryError."""
@@ -335,21 +363,6 @@ class Alerting:
         """The answer of an instant query, one element an environment (of several, any)."""
         answer = self._compile(expression).evaluate(self._store, self._now())
         return {labels.value("environment"): Fact(value, labels) for labels, value in answer}
-
-    def _shown(self, patient: bool) -> list[Alert]:
-        return [
-            Alert(
-                name=view.name,
-                environment=view.labels.value("environment"),
-                promise=view.labels.value("promise"),
-                severity=view.labels.value("severity"),
-                firing=view.state is State.FIRING or not patient,
-                since=view.active_at,
-                summary=view.annotations.get("summary", view.name),
-            )
-            for view in self.alerts()
-            if view.labels.value("severity") != FOR_MACHINES
-        ]
 
     def rules(self) -> list[RuleView]:
         return self._engine.rules()

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from rules import AlertView, Labels, State
 
@@ -44,6 +45,7 @@ def page_alert(alert: AlertView, *, extra: Mapping[str, str], url: str, now: flo
     }
 
 
+@lru_cache(maxsize=20_000)
 def fingerprint(labels: Labels) -> str:
     """16 hexadecimal digits that name an alert in addresses."""
     return hashlib.sha256(json.dumps(labels.pairs).encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from daemon.actions.events import ActionEvent, Happened
 from daemon.actions.request import Result
+from daemon.dispatch import wish
 from rules import AlertView
 
 ASKING_SECONDS = 3.0  # within which an alert that names an action asks for it
@@ -48,7 +49,7 @@ class Hold:
     def holds(self, alert: AlertView, now: float) -> bool:
         """Whether a firing alert need not page at `now` (unix seconds). Unknown is no."""
         begun = alert.active_at if alert.fired_at is None else alert.fired_at
-        if now - begun >= self._seconds() or alert.labels.value("action") not in self._actions():
+        if now - begun >= self._seconds() or wish(alert) not in self._actions():
             return False
         heard = self._heard.get(_key(dict(alert.labels)))
         if heard is None or heard.at < alert.active_at:  # of an earlier occurrence

@@ -11,6 +11,7 @@ import collectors
 from collectors import Collector, Target
 from daemon import clock
 from daemon.check._report import Notes, Report
+from daemon.check._server import check_server
 from daemon.config import Settings
 from daemon.scrape import run_collector
 from fleet.client_tools import find_tool
@@ -39,22 +40,22 @@ _VECTOR = "select extversion from pg_catalog.pg_extension where extname = 'vecto
 _FAILURES = (ConnectError, SecretError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
-async def check_connect(settings: Settings, *, now: Callable[[], float] = clock.now) -> Report:
+async def check_connect(settings: Settings, *, deep: bool = False, now: Callable[[], float] = clock.now) -> Report:
     """Reach every environment, all at the same time, and run every enabled collector once for what it may not see.
 
-    `now` gives unix seconds.
+    `deep`: look at the servers' settings, too. `now` gives unix seconds.
     """
     secrets = Secrets(clock.monotonic)
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(_check_environment(settings, environment, secrets, now))
+            group.create_task(_check_environment(settings, environment, secrets, now, deep=deep))
             for environment in settings.environments.values()
         ]
     return Report(tuple(finding for task in tasks for finding in task.result().findings))
 
 
 async def _check_environment(
-    settings: Settings, environment: Environment, secrets: Secrets, now: Callable[[], float]
+    settings: Settings, environment: Environment, secrets: Secrets, now: Callable[[], float], *, deep: bool
 ) -> Notes:
     notes = Notes(environment.name)
     connections = Connections(environment, secrets)
@@ -62,6 +63,8 @@ async def _check_environment(
     try:
         major = await _check_server(target, notes, now)
         await _check_databases(target, notes)
+        if deep:
+            await check_server(target, notes)
         await _check_tool(settings, major, notes)
         await _check_collectors(settings.collectors, target, notes)
     except _FAILURES as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from daemon import clock
+from daemon.check._access import check_access
 from daemon.check._files import check_environment_files, check_files
 from daemon.check._report import Notes, Report
 from daemon.config import Settings
@@ -22,6 +23,7 @@ async def check_offline(settings: Settings) -> Report:
     machine.ok("configuration", f"{settings.source} is valid, with {len(settings.environments)} environment(s)")
     by_environment = {name: Notes(name) for name in settings.environments}
     await asyncio.to_thread(check_files, settings, machine)
+    await asyncio.to_thread(check_access, settings, machine)
     await _check_tools(settings, machine)
     if settings.schema_reference is None and any(e.policy.same_schema for e in settings.environments.values()):
         machine.warning(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from daemon.cli._client import UrlOption, parsed, reach, run_command
+from daemon.cli._complete import action_names, environments
 from daemon.cli._console import ConfigOption, JsonOption, print_json
 from daemon.cli._follow import carry_on
 from daemon.cli._runs import PREVIEW, preview, say
@@ -16,8 +17,13 @@ from daemon.config._document import DocumentError, read_document
 
 
 def act(
-    name: Annotated[str, typer.Argument(help="The action; custode list actions shows them.", show_default=False)],
-    environment: Annotated[str, typer.Argument(help="Where.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=action_names, help="The action; custode list actions shows them.", show_default=False
+        ),
+    ],
+    environment: Annotated[str, typer.Argument(autocompletion=environments, help="Where.", show_default=False)],
     *,
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="key=value, the value a YAML scalar or list.")

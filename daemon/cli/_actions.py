@@ -13,6 +13,7 @@ from rich.text import Text
 
 from daemon.actions.views import Run, RunDetail, RunState
 from daemon.cli._client import Client, UrlOption, parsed, reach, run_command
+from daemon.cli._complete import action_names, environments, run_ids
 from daemon.cli._console import ConfigOption, JsonOption, print_json
 from daemon.cli._follow import carry_on, follow
 from daemon.cli._ledger import ENTRIES, entry_line
@@ -20,7 +21,9 @@ from daemon.cli._runs import DETAIL, RUN, RUNS, detail, headline, plan_lines, ru
 
 commands = typer.Typer(no_args_is_help=True, help="Look at actions, answer them, and take them in hand.")
 
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The run, or the unique beginning of its id.")]
+IdArgument = Annotated[
+    str, typer.Argument(autocompletion=run_ids, metavar="ID", help="The run, or the unique beginning of its id.")
+]
 Work = Callable[[Client], Awaitable[int]]
 _RECENT = 20
 _MOST = 1000
@@ -30,8 +33,10 @@ _ACTIVE = [state.value for state in RunState if state is not RunState.ENDED]
 @commands.command("list")
 def list_(
     *,
-    environment: Annotated[str | None, typer.Option(help="Only of this environment.")] = None,
-    action: Annotated[str | None, typer.Option(help="Only of this action.")] = None,
+    environment: Annotated[
+        str | None, typer.Option(autocompletion=environments, help="Only of this environment.")
+    ] = None,
+    action: Annotated[str | None, typer.Option(autocompletion=action_names, help="Only of this action.")] = None,
     state: Annotated[list[RunState] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=_MOST, help="The newest so many.")] = _RECENT,
     json: JsonOption = False,

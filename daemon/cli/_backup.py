@@ -8,11 +8,14 @@ import typer
 
 from daemon.cli._act import run_action
 from daemon.cli._client import UrlOption
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption
 
 
 def backup(
-    environment: Annotated[str, typer.Argument(help="What to back up.", show_default=False)],
+    environment: Annotated[
+        str, typer.Argument(autocompletion=environments, help="What to back up.", show_default=False)
+    ],
     *,
     database: Annotated[
         list[str] | None, typer.Option("--database", "-d", help="This database alone; may be said again.")

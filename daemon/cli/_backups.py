@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter
 
 from daemon import clock
 from daemon.cli._act import run_action
 from daemon.cli._backups_export import export
 from daemon.cli._backups_view import calendar, decisions, listing, shown, simulation
 from daemon.cli._client import UrlOption
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption, out, print_json
-from daemon.cli._stored import Stored, read_stored, tiers_of
-from fleet.backups import Manifest
-from fleet.backups.retention import Decision
+from daemon.cli._stored import Stored, read_stored
+from daemon.views.backups import Backups, backups_of
 from fleet.backups.simulate import simulate as run_simulation
 
 backups = typer.Typer(help="Look at what is backed up, and at what becomes of it.", no_args_is_help=True)
 
 backups.command("export")(export)
 
-EnvironmentArgument = Annotated[str, typer.Argument(help="Whose backups.", show_default=False)]
+_BACKUPS = TypeAdapter(Backups)
+
+EnvironmentArgument = Annotated[
+    str, typer.Argument(autocompletion=environments, help="Whose backups.", show_default=False)
+]
 BackupArgument = Annotated[
     str, typer.Argument(help="Its id, or how it begins; latest is the newest good one.", show_default=False)
 ]
@@ -33,7 +38,7 @@ def list_(environment: EnvironmentArgument, config: ConfigOption = None, json: J
     """List what every store holds. Exit status 1 where a store cannot be read, or there is no good backup."""
     stored = read_stored(config, environment)
     if json:
-        print_json(_listed(stored))
+        print_json(_BACKUPS.dump_python(backups_of(stored), mode="json"))
     else:
         out.print(listing(stored, clock.now()))
     unread = [copy for copy in stored.copies if copy.problem is not None]
@@ -165,33 +170,6 @@ def _costs(stored: Stored) -> tuple[float, float]:
 
 def _id(config: ConfigOption, environment: str, backup: str | None) -> str | None:
     return None if backup is None else read_stored(config, environment).find(backup)[1].id
-
-
-def _listed(stored: Stored) -> dict[str, Any]:
-    return {
-        "environment": stored.environment.name,
-        "stores": [
-            {
-                "name": copy.name,
-                "problem": copy.problem,
-                "backups": [_summary(manifest, tiers_of(copy)[manifest.id]) for manifest in copy.manifests],
-            }
-            for copy in stored.copies
-        ],
-        "files": list(stored.files),
-    }
-
-
-def _summary(manifest: Manifest, decision: Decision) -> dict[str, Any]:
-    told: dict[str, Any] = manifest.model_dump(mode="json", exclude={"databases", "snapshots", "inventory"})
-    return told | {
-        "databases": manifest.names,
-        "size_bytes": manifest.size_bytes,
-        "seconds": manifest.seconds,
-        "keep": decision.keep,
-        "tiers": decision.tiers,
-        "reasons": decision.reasons,
-    }
 
 
 def register(app: typer.Typer) -> None:

@@ -14,6 +14,7 @@ from actions import Job
 from actions._export import export_snapshot, suffix_of
 from actions._restore_source import SourceParameters, choose
 from daemon import clock
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, err, out
 from daemon.cli._stored import Stored, read_stored
 from daemon.cli._words import figure
@@ -23,7 +24,7 @@ from fleet.secrets import Secrets
 
 
 def export(
-    environment: Annotated[str, typer.Argument(help="Whose backup.", show_default=False)],
+    environment: Annotated[str, typer.Argument(autocompletion=environments, help="Whose backup.", show_default=False)],
     backup: Annotated[
         str, typer.Argument(help="Its id, or how it begins; latest is the newest good one.", show_default=False)
     ],

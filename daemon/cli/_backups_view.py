@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from daemon.cli._stored import Copy, Stored, tiers_of
+from daemon.cli._stored import Stored
 from daemon.cli._words import duration, figure, moment
+from daemon.stored import Copy, tiers_of
 from fleet.backups import DatabaseSnapshot, Manifest
 from fleet.backups.retention import SERIES, Series
 from fleet.backups.simulate import Simulation

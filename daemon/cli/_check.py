@@ -43,11 +43,12 @@ def check(
     if json:
         print_json({"findings": report.findings})
     else:
-        _print(report.findings)
+        print_report(report.findings)
     raise typer.Exit(report.exit_code)
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def print_report(findings: Sequence[Finding]) -> None:
+    """Findings below what they are about, with a hint on a line of its own."""
     for environment in dict.fromkeys(finding.environment for finding in findings):
         out.print(Text(environment or "configuration", style="bold"))
         for finding in (finding for finding in findings if finding.environment == environment):

@@ -19,10 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from daemon import clock
 from daemon.actions.port import NotAllowedError, NotPossibleError, UnknownRunError
 from daemon.cli._console import config_path
-from daemon.config import Listen, load
+from daemon.config import Listen, Settings, load
+from daemon.data_dir import SOCKET_NAME
 from daemon.web._actions_input import BadInputError
-from daemon.web.control_socket import SOCKET_NAME, socket_path
-from daemon.web.identity import UnidentifiedError
+from daemon.web.access.errors import UnidentifiedError
+from daemon.web.control_socket import socket_path
 from fleet.errors import ActionError, CustodeError, DaemonError, StateAwayError, StateError
 
 T = TypeVar("T")
@@ -128,7 +129,7 @@ class Patience:
 
 
 @asynccontextmanager
-async def reach(config: Path | None, url: str | None) -> AsyncIterator[Client]:
+async def reach(config: Path | Settings | None, url: str | None) -> AsyncIterator[Client]:
     """The daemon at `url`, else the one of the configuration.
 
     Raises:
@@ -142,7 +143,7 @@ async def reach(config: Path | None, url: str | None) -> AsyncIterator[Client]:
             base = where = _checked(url)
             headers = _bearer()
         else:
-            settings = load(config_path(config))
+            settings = config if isinstance(config, Settings) else load(config_path(config))
             socket, where = settings.data_dir / SOCKET_NAME, ""
             try:
                 path = await _open(held, settings.data_dir)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -13,8 +15,23 @@ from rich.text import Text
 
 from fleet.errors import CustodeError
 
-out = Console()
-err = Console(stderr=True)
+_BROKEN_PIPE = 141  # what a shell says of a process that SIGPIPE ended
+_PIPED_COLUMNS = 200  # of a table that a file or program gets: lines are not cut where a terminal would end
+
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        leave_pipe()
+
+
+def leave_pipe() -> NoReturn:
+    """Exit without a word because nobody reads what we print, as other programs do."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(_BROKEN_PIPE)
+
+
+out = _Output(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED_COLUMNS)
+err = _Output(stderr=True)
 
 ConfigOption = Annotated[
     Path | None,

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 from rich.text import Text
 
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption, out, print_json
 from daemon.cli._data_read import Database, preview, read_databases, read_ends
 from fleet.data.classify import Proposal
@@ -20,8 +21,12 @@ from fleet.data.decisions import Decisions
 from fleet.data.tables import Table
 
 data = typer.Typer(help="Copy production's data without anybody's personal data.", no_args_is_help=True)
-TargetArgument = Annotated[str, typer.Argument(help="Where the data would go.", show_default=False)]
-SourceOption = Annotated[str | None, typer.Option(help="Where it comes from [default: the only production].")]
+TargetArgument = Annotated[
+    str, typer.Argument(autocompletion=environments, help="Where the data would go.", show_default=False)
+]
+SourceOption = Annotated[
+    str | None, typer.Option(autocompletion=environments, help="Where it comes from [default: the only production].")
+]
 _SHOWN_CHARACTERS = 40
 
 

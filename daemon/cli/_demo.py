@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import signal
 from pathlib import Path
@@ -53,14 +54,15 @@ async def _demo(directory: Path, rows: int, port: int | None, *, kept: bool) -> 
     from daemon.demo.history import make_history
 
     configure_logs(LogSettings(level="error"))
-    fleet = await _start(directory, rows)
+    fleet, token = await _start(directory, rows), secrets.token_urlsafe(32)
     try:
-        settings = load(await write_configuration(fleet, port))
+        settings = load(await write_configuration(fleet, port, token))
         with err.status("taking the backups that the fleet has behind it"):
             await make_history(settings, next(iter(make_stores(settings, Secrets(clock.monotonic)).values())))
 
         def announce(address: str) -> None:
             out.print(address, highlight=False)
+            out.print(f"  act:     sign in at {address}/login with the token {token}", highlight=False, soft_wrap=True)
             out.print(f"  status:  custode status -c {settings.source}", highlight=False, soft_wrap=True)
             out.print(f"  metrics: curl -s {address}/metrics", highlight=False, soft_wrap=True)
             out.print("  Ctrl-C stops everything" + (f"; {directory} is kept" if kept else " and removes it"))

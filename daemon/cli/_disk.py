@@ -13,6 +13,7 @@ from rich.text import Text
 
 from daemon.cli._act import run_action
 from daemon.cli._client import Client, UrlOption, parsed, reach, run_command
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption, out, print_json
 from daemon.cli._words import figure
 
@@ -38,7 +39,9 @@ _VECTOR = TypeAdapter(_Vector)
 
 
 def disk(
-    environment: Annotated[str | None, typer.Argument(help="Where to make room [default: show all disks].")] = None,
+    environment: Annotated[
+        str | None, typer.Argument(autocompletion=environments, help="Where to make room [default: show all disks].")
+    ] = None,
     *,
     relieve: Annotated[bool, typer.Option("--relieve", help="Drop what nobody needs; else it is only told.")] = False,
     reason: Annotated[str, typer.Option(help="Why, for the ledger and for who approves.")] = "",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption, out, print_json
 from daemon.cli._index_probe import register as register_probe
 from daemon.cli._index_read import Indexed, read_indexed
@@ -17,7 +18,9 @@ index = typer.Typer(help="Look at the vector indexes, and at what to do about th
 
 @index.command("list")
 def list_(
-    environment: Annotated[str | None, typer.Argument(help="Where [default: everywhere].")] = None,
+    environment: Annotated[
+        str | None, typer.Argument(autocompletion=environments, help="Where [default: everywhere].")
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -32,7 +35,7 @@ def list_(
 
 @index.command("advise")
 def advise(
-    environment: Annotated[str, typer.Argument(help="Where.", show_default=False)],
+    environment: Annotated[str, typer.Argument(autocompletion=environments, help="Where.", show_default=False)],
     name: Annotated[str | None, typer.Argument(metavar="[INDEX]", help="This index alone [default: all].")] = None,
     *,
     measure: Annotated[

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daemon import clock
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption, config_path, out, print_json
 from daemon.cli._words import duration
 from daemon.config import LogSettings, load
@@ -61,7 +62,7 @@ class Probed:
 
 
 def probe(
-    environment: Annotated[str, typer.Argument(help="Where.", show_default=False)],
+    environment: Annotated[str, typer.Argument(autocompletion=environments, help="Where.", show_default=False)],
     name: Annotated[str | None, typer.Argument(metavar="[INDEX]", help="This index alone [default: all].")] = None,
     *,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with all rows: the table is read once.")] = False,

@@ -17,6 +17,7 @@ from rich.text import Text
 from daemon import clock
 from daemon.actions.views import LedgerView
 from daemon.cli._client import Client, NoDaemonError, Patience, UrlOption, parsed, reach, run_command
+from daemon.cli._complete import action_names, environments, run_ids
 from daemon.cli._console import ConfigOption, JsonOption, out, print_json
 from daemon.cli._words import figures_line, indented, moment
 from fleet.durations import parse_duration
@@ -30,9 +31,13 @@ _MOST = 1000
 
 def ledger(
     *,
-    run: Annotated[str | None, typer.Option(help="Only of this run, or the unique beginning of its id.")] = None,
-    environment: Annotated[str | None, typer.Option(help="Only of this environment.")] = None,
-    action: Annotated[str | None, typer.Option(help="Only of this action.")] = None,
+    run: Annotated[
+        str | None, typer.Option(autocompletion=run_ids, help="Only of this run, or the unique beginning of its id.")
+    ] = None,
+    environment: Annotated[
+        str | None, typer.Option(autocompletion=environments, help="Only of this environment.")
+    ] = None,
+    action: Annotated[str | None, typer.Option(autocompletion=action_names, help="Only of this action.")] = None,
     person: Annotated[str | None, typer.Option(help="Only what this person did.")] = None,
     entry: Annotated[str | None, typer.Option(help="Only this kind of entry, such as outcome.")] = None,
     since: Annotated[str | None, typer.Option(help="Only of so long ago, such as 2d.")] = None,

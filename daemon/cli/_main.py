@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,7 +11,9 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli._console import print_error
+from daemon.cli._complete import words as words_of
+from daemon.cli._console import leave_pipe, print_error
+from daemon.cli._manual import add_epilogs
 from fleet.errors import CustodeError
 
 # each in a module of its own, which is called as the command is
@@ -18,6 +21,7 @@ _COMMANDS = (
     "run",
     "once",
     "status",
+    "healthy",
     "backup",
     "backups",
     "restore",
@@ -36,6 +40,9 @@ _COMMANDS = (
     "ledger",
     "list",
     "check",
+    "doctor",
+    "service",
+    "token",
     "rules",
     "state",
     "demo",
@@ -54,6 +61,7 @@ def build(words: Sequence[str]) -> typer.Typer:
     app.callback()(_options)
     for name in [name for name in _COMMANDS if name in words[:1]] or _COMMANDS:
         import_module(f"daemon.cli._{name.replace('-', '_')}").register(app)
+    add_epilogs(app)
     return app
 
 
@@ -72,9 +80,19 @@ def _options(
 
 
 def main() -> None:
-    """Run the command. Exit status: 0 well, 1 something is wrong with the fleet, 2 with the request or the setup."""
+    """Run the command and exit with one of `_manual.EXIT_STATUS`."""
+    printed = sys.stdout
     try:
-        build(sys.argv[1:])()
-    except CustodeError as error:
-        print_error(error)
-        sys.exit(2)
+        try:
+            build(words_of(os.environ, sys.argv[1:]))()
+        except CustodeError as error:
+            print_error(error)
+            sys.exit(2)
+        except KeyboardInterrupt:  # before the command has begun; typer handles the others
+            sys.exit(130)
+        finally:
+            if sys.stdout is not printed:  # typer has seen a closed pipe, and exits with 1
+                leave_pipe()
+            printed.flush()  # what a closed pipe does not take is noticed here, not as Python ends
+    except BrokenPipeError:
+        leave_pipe()

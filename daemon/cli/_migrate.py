@@ -8,11 +8,12 @@ import typer
 
 from daemon.cli._act import run_action
 from daemon.cli._client import UrlOption
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption
 
 
 def migrate(
-    environment: Annotated[str, typer.Argument(help="Where.", show_default=False)],
+    environment: Annotated[str, typer.Argument(autocompletion=environments, help="Where.", show_default=False)],
     revision: Annotated[str, typer.Argument(help="Where to: head, heads, an id, a label@head, +1.")] = "head",
     *,
     plan: Annotated[

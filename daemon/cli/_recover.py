@@ -8,6 +8,7 @@ import typer
 
 from daemon.cli._act import run_action
 from daemon.cli._client import UrlOption
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption
 from daemon.cli._restore import (
     AtOption,
@@ -24,7 +25,9 @@ from daemon.cli._restore import (
 
 
 def recover(
-    environment: Annotated[str, typer.Argument(help="What is damaged.", show_default=False)],
+    environment: Annotated[
+        str, typer.Argument(autocompletion=environments, help="What is damaged.", show_default=False)
+    ],
     *,
     drill: Annotated[bool, typer.Option("--drill", help="Do all but the switch, and drop the copy again.")] = False,
     backup: BackupOption = None,

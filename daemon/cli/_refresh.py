@@ -8,11 +8,13 @@ import typer
 
 from daemon.cli._act import run_action
 from daemon.cli._client import UrlOption
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption
 from daemon.cli._restore import DetachOption, DryRunOption, JobsOption, ReasonOption
 
 SourceOption = Annotated[
-    str | None, typer.Option(help="The environment it comes from [default: the only production one].")
+    str | None,
+    typer.Option(autocompletion=environments, help="The environment it comes from [default: the only production one]."),
 ]
 TargetDatabaseOption = Annotated[
     str | None, typer.Option("--database", "-d", help="The database that is replaced [default: the only one].")
@@ -22,7 +24,9 @@ KeepOldOption = Annotated[bool, typer.Option("--keep-old", help="Keep the old da
 
 
 def refresh(
-    environment: Annotated[str, typer.Argument(help="Whose data is replaced.", show_default=False)],
+    environment: Annotated[
+        str, typer.Argument(autocompletion=environments, help="Whose data is replaced.", show_default=False)
+    ],
     *,
     source: SourceOption = None,
     database: TargetDatabaseOption = None,

@@ -8,13 +8,16 @@ import typer
 
 from daemon.cli._act import run_action
 from daemon.cli._client import UrlOption
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption
 from daemon.cli._refresh import KeepOldOption, SourceDatabaseOption, SourceOption, TargetDatabaseOption
 from daemon.cli._restore import DetachOption, DryRunOption, ReasonOption
 
 
 def reset(
-    environment: Annotated[str, typer.Argument(help="What begins anew; never production.", show_default=False)],
+    environment: Annotated[
+        str, typer.Argument(autocompletion=environments, help="What begins anew; never production.", show_default=False)
+    ],
     *,
     with_refresh: Annotated[
         bool, typer.Option("--refresh", help="Fill it with masked data of production, not with test data alone.")

@@ -8,6 +8,7 @@ import typer
 
 from daemon.cli._act import run_action
 from daemon.cli._client import UrlOption
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption
 
 BackupOption = Annotated[str | None, typer.Option("--backup", help="Its id [default: the newest good one].")]
@@ -32,7 +33,9 @@ DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for it
 
 
 def restore(
-    environment: Annotated[str, typer.Argument(help="Whose backup, on whose server.", show_default=False)],
+    environment: Annotated[
+        str, typer.Argument(autocompletion=environments, help="Whose backup, on whose server.", show_default=False)
+    ],
     *,
     backup: BackupOption = None,
     at: AtOption = None,

@@ -30,7 +30,7 @@ class Compat(StrEnum):
 CompatOption = Annotated[
     Compat, typer.Option("--promql-compat", help="Whose PromQL, and whose names: of Prometheus 2 or 3.")
 ]
-FilesArgument = typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False)
+FilesArgument = typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False, help="The files.")
 
 
 @commands.command("check")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import typer
 
@@ -12,11 +13,16 @@ from daemon.config import load
 from daemon.logs import configure_logs
 
 
-def run(config: ConfigOption = None) -> None:
+def run(
+    config: ConfigOption = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen on an address that others reach although anybody could read.")
+    ] = False,
+) -> None:
     """Guard the fleet until SIGINT or SIGTERM; SIGHUP reads the configuration again."""
     settings = load(config_path(config))
     configure_logs(settings.log)
-    asyncio.run(Custode(settings).run(lambda address: out.print(address, highlight=False)))
+    asyncio.run(Custode(settings, insecure=insecure).run(lambda address: out.print(address, highlight=False)))
 
 
 def register(app: typer.Typer) -> None:

@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from daemon.cli._complete import environments
 from daemon.cli._console import ConfigOption, JsonOption, out, print_json
 from daemon.cli._runs import say
 from daemon.cli._schema_explain import as_json, explained, told
-from daemon.cli._schema_read import Compared, Stood, compared, read_schemas, settings_with, stand
+from daemon.cli._schema_read import Stood, settings_with, stand
 from daemon.cli._schema_view import (
     comparison,
     comparison_json,
@@ -24,16 +25,19 @@ from daemon.cli._schema_view import (
     well,
 )
 from daemon.config import Settings
+from daemon.schemas import Compared, compared, read_schemas
 from fleet.errors import ConfigError
 
 schema = typer.Typer(help="Look at the schemas: revisions, drift, and what to do about it.", no_args_is_help=True)
-EnvironmentArgument = Annotated[str, typer.Argument(help="Where.", show_default=False)]
+EnvironmentArgument = Annotated[str, typer.Argument(autocompletion=environments, help="Where.", show_default=False)]
 DatabaseOption = Annotated[str | None, typer.Option("--database", "-d", help="The database [default: all].")]
 
 
 @schema.command("status")
 def status(
-    environment: Annotated[str | None, typer.Argument(help="Where [default: everywhere].")] = None,
+    environment: Annotated[
+        str | None, typer.Argument(autocompletion=environments, help="Where [default: everywhere].")
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -52,7 +56,8 @@ def diff(
     environment: EnvironmentArgument,
     *,
     against: Annotated[
-        str | None, typer.Option(help="The environment to compare with [default: the reference].")
+        str | None,
+        typer.Option(autocompletion=environments, help="The environment to compare with [default: the reference]."),
     ] = None,
     scripts: Annotated[
         bool, typer.Option("--scripts", help="Compare with what the scripts make up to its revisions instead.")

@@ -10,8 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from daemon.cli._schema_read import Schema, read_schemas, read_scripted_graph
+from daemon.cli._schema_read import read_scripted_graph
 from daemon.cli._schema_view import plain, sign
+from daemon.schemas import Schema, read_schemas
 from fleet.environment import Environment
 from fleet.errors import ConfigError, ConnectError
 from fleet.revisions import RevisionGraph

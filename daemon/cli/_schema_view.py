@@ -9,9 +9,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from daemon.cli._schema_read import Compared, Schema, Standing, Stood
+from daemon.cli._schema_read import Standing, Stood
+from daemon.schemas import Compared, Schema, suggested
 from fleet.revisions import Position
-from fleet.schema import Difference, SchemaObject, render, suggest
+from fleet.schema import Difference, SchemaObject, render
 
 _SHOWN_DIGITS = 12
 
@@ -107,10 +108,6 @@ def comparison_json(one: Compared) -> dict[str, Any]:
         "differences": [_difference_json(each) for each in one.differences],
         "sql": suggested(one),
     }
-
-
-def suggested(one: Compared) -> list[str]:
-    return suggest(one.differences, one.reference)
 
 
 def _against(one: Compared) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from daemon import clock
 from daemon.cli._client import UrlOption, parsed, reach, run_command
+from daemon.cli._complete import silence_ids
 from daemon.cli._console import ConfigOption, JsonOption, out, print_json
 from daemon.cli._words import moment
 from daemon.silences import Matcher, SilenceView
@@ -20,7 +21,9 @@ from fleet.durations import parse_duration
 _ONE, _ALL = TypeAdapter(SilenceView), TypeAdapter(list[SilenceView])
 _app = typer.Typer(help="Silence alerts, here and in Alertmanager.", no_args_is_help=True)
 
-IdArgument = Annotated[str, typer.Argument(help="The id of the silence, as the list shows it.")]
+IdArgument = Annotated[
+    str, typer.Argument(autocompletion=silence_ids, help="The id of the silence, as the list shows it.")
+]
 ForOption = Annotated[str, typer.Option("--for", help="How long from now, such as 2h or 1d.")]
 
 

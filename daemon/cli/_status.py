@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-import aiohttp
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from daemon.cli._client import url_of
+from daemon.cli._client import NoDaemonError, parsed, reach
 from daemon.cli._console import ConfigOption, JsonOption, config_path, err, out, print_json
 from daemon.config import LogSettings, Settings, load
 from daemon.logs import configure_logs
 from daemon.status import Board
 from daemon.status.render import render
 
-_ANSWER_SECONDS = 5.0
+_BOARD = TypeAdapter(Board)
 
 
 def status(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show environments × promises: kept or not, with the figures, and why not. Exit status 1 if one is broken."""
     settings = load(config_path(config))
     configure_logs(LogSettings(level="error"))
-    board = asyncio.run(_board(settings))
+    board = asyncio.run(board_of(settings))
     if json:
         print_json(board)
     else:
@@ -31,32 +29,21 @@ def status(config: ConfigOption = None, json: JsonOption = False) -> None:
     raise typer.Exit(0 if board.kept else 1)
 
 
-async def _board(settings: Settings) -> Board:
-    url = url_of(settings.listen)
+async def board_of(settings: Settings) -> Board:
+    """The table of the running daemon; where none answers, of a look of our own.
+
+    Raises:
+        CustodeError: the daemon refuses us, or the rules cannot be used.
+    """
     try:
-        return await ask(url)
-    except (aiohttp.ClientError, TimeoutError, ValidationError):
-        err.print(f"no daemon answers at {url}, so this is a look of our own", style="dim")
+        async with reach(settings, None) as client:
+            return parsed(_BOARD, await client.get("status"))
+    except NoDaemonError as error:
+        err.print(f"{error.message}, so this is a look of our own", style="dim", markup=False, soft_wrap=True)
     from daemon.app import Custode  # most of what there is: other commands shall start without it
 
     board, _ = await Custode(settings).look_once()
     return board
-
-
-async def ask(url: str) -> Board:
-    """The table of the daemon at `url`.
-
-    Raises:
-        aiohttp.ClientError, TimeoutError: nobody answers, or with an error.
-        ValidationError: who answers is no Custode that we understand.
-    """
-    timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-    async with (
-        aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
-        session.get(f"{url}/api/v1/status") as response,
-    ):
-        answer: dict[str, Any] = await response.json()
-    return TypeAdapter(Board).validate_python(answer.get("data"))
 
 
 def register(app: typer.Typer) -> None:

@@ -1,5 +1,6 @@
 """The configuration: `load` reads custode.yml into Settings, or says everything that is wrong with it."""
 
+from daemon.config._access import AccessSettings, RoleName, TokenSettings
 from daemon.config._actions import Limits, OperatorSettings, Verb
 from daemon.config._alertmanager import AlertmanagerSettings
 from daemon.config._heartbeat import HeartbeatSettings
@@ -10,6 +11,7 @@ from daemon.config._problems import ConfigError, Problem
 from daemon.config._settings import Listen, LogSettings, RuleSettings, Settings, StateSettings, StoreSettings
 
 __all__ = [
+    "AccessSettings",
     "AlertmanagerSettings",
     "Catalogue",
     "ConfigError",
@@ -19,10 +21,12 @@ __all__ = [
     "LogSettings",
     "OperatorSettings",
     "Problem",
+    "RoleName",
     "RuleSettings",
     "Settings",
     "StateSettings",
     "StoreSettings",
+    "TokenSettings",
     "Verb",
     "load",
     "parse",

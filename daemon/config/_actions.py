@@ -16,7 +16,7 @@ from fleet.secrets import SecretText
 
 Verb = Literal["request", "approve", "stop"]
 SlackId = Annotated[str, Field(pattern=r"^([UWS][A-Z0-9]{2,30}|[^@\s]{1,64}@[^@\s]{1,190})$")]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+OPERATOR_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _NOTHING = timedelta(0)
 
 
@@ -97,7 +97,7 @@ def _distinct(operators: Mapping[str, OperatorSettings]) -> Mapping[str, Operato
     accounts, tokens = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     slack = defaultdict[str, list[str]](list)
     for name, operator in operators.items():
-        if not _NAME.fullmatch(name):
+        if not OPERATOR_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of an operator; use letters, digits and . _ @ + -")
         accounts[operator.local_user or name].append(name)
         if operator.token is not None:

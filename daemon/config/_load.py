@@ -16,6 +16,7 @@ from daemon.config._migrations import check_migrations, with_those_before
 from daemon.config._models import anchored
 from daemon.config._plugins import Catalogue, Reader
 from daemon.config._problems import ConfigError, Problem, Problems, closest
+from daemon.config._refreshes import with_refreshes
 from daemon.config._settings import VALIDATED, Basics, RuleSettings, Settings, StateSettings, StoreSettings
 from fleet.environment import Environment
 from fleet.policy import Tier
@@ -79,7 +80,7 @@ def parse(text: str, source: Path) -> Settings:
         "source": source.absolute(),
         "environments": {
             name: environment.model_copy(update={"schema_reference": name == reference})
-            for name, environment in with_those_before(environments).items()
+            for name, environment in with_refreshes(with_those_before(environments)).items()
         },
         "schema_reference": reference,
         "rules": _anchored_rules(basics.rules, base),

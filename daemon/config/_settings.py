@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,12 +22,14 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 
 from collectors import Collector
+from daemon.config._access import AccessSettings
 from daemon.config._actions import Limits, OperatorsByName
 from daemon.config._alertmanager import AlertmanagerSettings
 from daemon.config._document import Location
 from daemon.config._dsn import masked
 from daemon.config._heartbeat import HeartbeatSettings
 from daemon.config._models import walk
+from daemon.data_dir import default_data_dir
 from fleet.data.decisions import TableDecision
 from fleet.durations import Duration, format_duration
 from fleet.environment import Environment
@@ -37,14 +38,6 @@ from fleet.secrets import SecretText
 
 # whoever holds it has checked everything: handed to pydantic as the context of a validation
 VALIDATED = object()
-
-
-def default_data_dir() -> Path:
-    """$CUSTODE_DATA_DIR, else /var/lib/custode where it is ours to write, else below the home directory."""
-    if configured := os.environ.get("CUSTODE_DATA_DIR"):
-        return Path(configured).expanduser().absolute()
-    system = Path("/var/lib/custode")
-    return system if os.access(system, os.W_OK) else Path.home() / ".local" / "share" / "custode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +140,7 @@ class Basics(Strict):
     actions: Limits = Limits()
     alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
+    access: AccessSettings = AccessSettings()
     operators: OperatorsByName = Field(
         default={},
         description="people who may ask and approve; none: over the control socket, the daemon's account and root",

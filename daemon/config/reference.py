@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import time, timedelta
+from datetime import datetime, time, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -30,9 +31,13 @@ _WORDS: Mapping[Any, str] = {
     str: "text",
     Any: "anything",
     Path: "path",
+    ipaddress.IPv4Network: "address",
+    ipaddress.IPv6Network: "address",
     Listen: "host:port",
     time: "time of day",
     timedelta: "duration",
+    datetime: "moment",
+    SecretStr: "text",
     SecretText: "text with references",
     type(None): "null",
 }
@@ -128,7 +133,7 @@ def _type(annotation: Any) -> str:
     if origin is Literal:
         text = ", ".join(f"`{part}`" for part in parts)
     elif origin in {Union, types.UnionType}:
-        text = " or ".join(_type(part) for part in parts)
+        text = " or ".join(dict.fromkeys(_type(part) for part in parts))
     elif origin in {tuple, list}:
         text = f"list of {_type(parts[0])}"
     elif origin is typing.Annotated:

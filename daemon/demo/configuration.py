@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 import secrets
 import socket
 import sys
@@ -27,8 +29,12 @@ _HEADER = """\
 """
 
 
-async def write_configuration(fleet: DemoFleet, port: int | None) -> Path:
-    """Write the configuration of the running `fleet` into its directory; `port` None takes a free one."""
+async def write_configuration(fleet: DemoFleet, port: int | None, token: str | None = None) -> Path:
+    """Write the configuration of the running `fleet` into its directory; `port` None takes a free one.
+
+    Whoever runs the demonstration signs in with `token`; None makes one that nobody knows.
+    """
+    account = pwd.getpwuid(os.geteuid()).pw_name
     release = await asyncio.to_thread(schema.write_release, fleet.directory / "release")
     environments = {site.name: _environment(fleet, site, release) for site in SITES}
     used = await asyncio.to_thread(allocated_bytes, fleet.directory / "preprod")
@@ -38,18 +44,24 @@ async def write_configuration(fleet: DemoFleet, port: int | None) -> Path:
     environments["preprod"]["policy"]["window"] = _window(clock.now())
     # a refresh would take the planted faults away: so it waits for somebody who wants that
     environments["qa"]["policy"] |= {
-        "data": {"mask_key": f"file:{await asyncio.to_thread(_mask_key, fleet.directory)}"},
+        "data": {
+            "mask_key": f"file:{await asyncio.to_thread(_private, fleet.directory / 'mask.key', secrets.token_hex(32))}"
+        },
         "consent": {"actions": {"refresh": "one_approval"}},
     }
-    environments["production"]["policy"]["access"] = {
-        "superusers": ["postgres"],
-        "read_only_roles": [faults.OPS_ROLE],
+    environments["production"]["policy"] |= {
+        "access": {"superusers": ["postgres"], "read_only_roles": [faults.OPS_ROLE]},
+        "window": _open_window(clock.now()),
     }
+    token_file = await asyncio.to_thread(_private, fleet.directory / "token", token or secrets.token_urlsafe(32))
     content = {
         "data_dir": str(fleet.directory / "custode"),
         "listen": f"127.0.0.1:{port or _free_port()}",
         "client_tools": str(fleet.bin_dir),
         "rules": {"interval": "5s"},
+        # whoever runs it may do all, and anybody on this machine look
+        "operators": {account: {"token": f"file:{token_file}"}},
+        "access": {"anonymous": True, "roles": {account: "admin"}},
         "notifiers": {"console": {}, "jsonl": {"path": str(fleet.directory / "events.jsonl")}},
         "environments": {name: environments[name] for name in _ORDER},
     }
@@ -77,11 +89,10 @@ def _environment(fleet: DemoFleet, site: Site, release: Path) -> dict[str, Any]:
     }
 
 
-def _mask_key(directory: Path) -> Path:
-    """A file with a secret of its own."""
-    path = directory / "mask.key"
+def _private(path: Path, text: str) -> Path:
+    """A file that only its owner reads."""
     path.touch(mode=0o600)
-    path.write_text(secrets.token_hex(32), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -89,6 +100,12 @@ def _window(now: float) -> dict[str, Any]:
     """A maintenance window that is days away: so the demonstration shows how an action waits, whatever day it is."""
     day = datetime.fromtimestamp(now, UTC) + timedelta(days=3)
     return {"days": [f"{day:%a}".lower()], "start": "02:00", "length": "4h", "timezone": "UTC"}
+
+
+def _open_window(now: float) -> dict[str, Any]:
+    """One that is open for most of a day: so what somebody approves begins at once."""
+    days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    return {"days": days, "start": f"{datetime.fromtimestamp(now, UTC):%H}:00", "length": "20h", "timezone": "UTC"}
 
 
 def _free_port() -> int:

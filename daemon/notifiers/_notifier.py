@@ -54,13 +54,13 @@ class Receipt:
 class NotifyError(CustodeError):
     """A message did not go out."""
 
-    code = "CU610"
+    code = "CU700"
 
 
 class Retryable(NotifyError):  # noqa: N818 - named after what to do about it
     """Trying again may help; `after` is how long the other side asked us to wait, in seconds."""
 
-    code = "CU611"
+    code = "CU701"
 
     def __init__(self, message: str, *, after: float | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -70,7 +70,7 @@ class Retryable(NotifyError):  # noqa: N818 - named after what to do about it
 class Permanent(NotifyError):  # noqa: N818 - named after what to do about it
     """Trying again cannot help."""
 
-    code = "CU612"
+    code = "CU702"
 
 
 class Notifier(ABC):
@@ -95,6 +95,10 @@ class Notifier(ABC):
     @abstractmethod
     async def send(self, message: Message) -> Receipt:
         """Send one message. Raises Retryable or Permanent."""
+
+    async def probe(self) -> str:
+        """Look whether a message would go out, without sending one; what was seen. Raises Retryable or Permanent."""
+        return "is not tried without a message"
 
     async def close(self) -> None:
         """Let go of what is open."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -64,8 +66,33 @@ class EmailNotifier(Notifier):
         if _GRAVITY[message.severity] < _GRAVITY[Severity(self._options.least)]:
             return Receipt("not mailed: less severe than configured")
         mail = self._mail(message)
+        async with self._signed_in() as server:
+            await server.send_message(mail)
+        return Receipt(str(mail["Message-ID"]))
+
+    async def probe(self) -> str:
+        async with self._signed_in() as server:
+            await server.noop()
+        return f"{self._options.host}:{self._options.port} lets us in"
+
+    @asynccontextmanager
+    async def _signed_in(self) -> AsyncIterator[aiosmtplib.SMTP]:
+        """A session with the server; what goes wrong with it is told as what to do about it."""
+        options = self._options
         try:
-            await self._deliver(mail)
+            password = None if options.password is None else await self._secrets.fill(options.password)
+            context = create_default_context(cafile=None if options.ca_file is None else str(options.ca_file))
+            async with aiosmtplib.SMTP(
+                hostname=options.host,
+                port=options.port,
+                use_tls=options.tls == "tls",
+                start_tls=options.tls == "starttls",
+                username=options.user,
+                password=password,
+                timeout=options.timeout.total_seconds(),
+                tls_context=None if options.tls == "none" else context,
+            ) as server:
+                yield server
         except SecretError as error:
             raise Retryable(error.message, hint=error.hint) from error
         except aiosmtplib.SMTPRecipientsRefused as error:
@@ -77,23 +104,6 @@ class EmailNotifier(Notifier):
             raise _refused(error.code, f"the mail server refuses: {error.code} {error.message}") from None
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             raise Retryable(f"the mail server cannot be used: {error or type(error).__name__}") from None
-        return Receipt(str(mail["Message-ID"]))
-
-    async def _deliver(self, mail: EmailMessage) -> None:
-        options = self._options
-        password = None if options.password is None else await self._secrets.fill(options.password)
-        context = create_default_context(cafile=None if options.ca_file is None else str(options.ca_file))
-        await aiosmtplib.send(
-            mail,
-            hostname=options.host,
-            port=options.port,
-            use_tls=options.tls == "tls",
-            start_tls=options.tls == "starttls",
-            username=options.user,
-            password=password,
-            timeout=options.timeout.total_seconds(),
-            tls_context=None if options.tls == "none" else context,
-        )
 
     def _mail(self, message: Message) -> EmailMessage:
         mail, domain = EmailMessage(), self._options.sender.rpartition("@")[2]

@@ -43,6 +43,12 @@ class JsonLinesNotifier(Notifier):
             raise Retryable(f"{self._path} cannot be written: {error}") from error
         return Receipt(str(self._path))
 
+    async def probe(self) -> str:
+        existing = next(path for path in (self._path, *self._path.parents) if path.exists())
+        if not os.access(existing, os.W_OK):
+            raise Permanent(f"{existing} cannot be written", hint="may the user of the daemon write there?")
+        return f"{self._path} can be written"
+
     def _append(self, line: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -27,9 +27,14 @@ class SlackNotifier(Notifier):
         """See SlackSettings."""
 
     def __init__(self, options: Options, secrets: Secrets) -> None:
-        del secrets
+        self._secrets = secrets
         self.settings = options
         self.slack: Sends | None = None
+
+    async def probe(self) -> str:
+        from daemon.slack.scopes import check_token  # which itself stands on the notifiers
+
+        return await check_token(self.settings, self._secrets)
 
     async def send(self, message: Message) -> Receipt:
         if self.slack is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from dataclasses import asdict
 from datetime import timedelta
 from email.utils import mktime_tz, parsedate_tz
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import AfterValidator, Field
@@ -67,6 +69,20 @@ class WebhookNotifier(Notifier):
             raise Permanent("the address of the webhook is none") from None  # its text may hold a secret
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Retryable(f"the webhook does not answer ({type(error).__name__})") from None
+
+    async def probe(self) -> str:
+        """Whether its host is reached: a request of any kind could be taken for a message."""
+        try:
+            parts = urlsplit(await self._secrets.fill(self._options.url))
+            async with asyncio.timeout(self._options.timeout.total_seconds()):
+                port = parts.port or (443 if parts.scheme == "https" else 80)
+                _, writer = await asyncio.open_connection(parts.hostname, port)
+            writer.close()
+        except SecretError as error:
+            raise Retryable(error.message, hint=error.hint) from error
+        except (ValueError, OSError, TimeoutError) as error:  # the address may hold a secret
+            raise Retryable(f"its host cannot be reached ({type(error).__name__})") from None
+        return "its host can be reached"
 
     async def close(self) -> None:
         if self._session is not None:

@@ -10,9 +10,12 @@ from actions import Action
 from daemon.actions.operators import Operators
 from daemon.actions.port import ActionsPort
 from daemon.config import Settings
+from daemon.page.live import Live
 from daemon.queries import Queries
-from daemon.silences import Silences
+from daemon.silences import Muting, Silences
 from daemon.status import Board
+from daemon.telemetry import Reload
+from daemon.web.access.access import Access
 from fleet.secrets import Secrets
 from fleet.stores import Store
 from rules import AlertView, GroupView
@@ -29,7 +32,11 @@ class Judged(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Callables give what holds at the moment: `now` unix seconds, `address` that at which people reach us."""
+    """Callables give what holds at the moment: `now` unix seconds, `address` that at which people reach us.
+
+    `errors` says for an environment what went wrong in the last runs of its collectors, by their names; `muting` why an
+    alert with these labels does not page.
+    """
 
     settings: Callable[[], Settings]
     board: Callable[[], Awaitable[Board]]
@@ -41,5 +48,10 @@ class Sources:
     actions: Mapping[str, Action[Any]]
     stores: Callable[[], Mapping[str, Store]]
     secrets: Secrets
+    live: Live
+    access: Access
     address: Callable[[], str]
     now: Callable[[], float]
+    errors: Callable[[str], Mapping[str, str]] = lambda _environment: {}
+    reload: Callable[[], Reload] = Reload
+    muting: Callable[[Mapping[str, str]], Muting | None] = lambda _labels: None

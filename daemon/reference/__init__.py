@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from daemon.config import reference as configuration
+from daemon.reference._errors import errors_reference
 from daemon.reference._plugins import actions_reference, masks_reference, metrics_reference, rules_reference
 
 PARTS: Mapping[str, Callable[[], str]] = {
@@ -14,6 +15,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "rules": rules_reference,
     "actions": actions_reference,
     "masks": masks_reference,
+    "errors": errors_reference,
 }
 
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import actions
 import collectors
 from actions import Action
 from collectors import Collector
+from daemon.reference._table import table
 from daemon.telemetry import Telemetry
 from fleet.data.strategies import STRATEGIES
 from fleet.durations import format_duration
 from fleet.plugins import load_plugins
 from rules import AlertRule, load_shipped
-
-
-def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [columns, tuple("---" for _ in columns), *rows]
-    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def metrics_reference() -> str:
@@ -33,7 +26,7 @@ def metrics_reference() -> str:
         ]
         every = format_duration(options.interval)
         parts.append(
-            f"#### {name}\n\nEvery {every}: {plugin.summary}.\n\n{_table(('metric', 'type', 'labels', 'help'), rows)}"
+            f"#### {name}\n\nEvery {every}: {plugin.summary}.\n\n{table(('metric', 'type', 'labels', 'help'), rows)}"
         )
     return "\n\n".join([*parts, _own_metrics()])
 
@@ -49,7 +42,7 @@ def _own_metrics() -> str:
     ]
     return (
         "#### Custode itself\n\nWithout environment and tier. Those of rule groups have the label `rule_group`, file "
-        f"and name, and are called as Prometheus calls its own.\n\n{_table(('metric', 'type', 'help'), rows)}"
+        f"and name, and are called as Prometheus calls its own.\n\n{table(('metric', 'type', 'help'), rows)}"
     )
 
 
@@ -63,7 +56,7 @@ def rules_reference() -> str:
                 summary = next((template.source for name, template in rule.annotations if name == "summary"), "")
                 action = f"`{labels['action']}`" if "action" in labels else ""
                 rows.append((rule.name, labels.get("severity", ""), action, f"`{summary}`", f"`{rule.query.text}`"))
-    return _table(("alert", "severity", "action", "summary", "expression"), rows)
+    return table(("alert", "severity", "action", "summary", "expression"), rows)
 
 
 def actions_reference() -> str:
@@ -73,7 +66,7 @@ def actions_reference() -> str:
         fields = plugin().parameters().model_fields
         parameters = "; ".join(f"`{field.alias or key}`: {field.description}" for key, field in fields.items())
         rows.append((f"`{name}`", plugin.risk.value, plugin.summary, parameters))
-    return _table(("action", "risk", "what it does", "parameters"), rows)
+    return table(("action", "risk", "what it does", "parameters"), rows)
 
 
 def masks_reference() -> str:
@@ -82,4 +75,4 @@ def masks_reference() -> str:
         (f"`{name}`", ", ".join(sorted(each.families)), "yes" if each.unique else "no", each.summary)
         for name, each in STRATEGIES.items()
     ]
-    return _table(("mask", "types", "keeps values distinct", "gives"), rows)
+    return table(("mask", "types", "keeps values distinct", "gives"), rows)

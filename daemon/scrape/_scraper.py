@@ -88,6 +88,10 @@ class Scraper:
         waiting = [f"{name} ({', '.join(watch.untried)})" for name, watch in self._watches.items() if watch.untried]
         return f"not tried yet: {'; '.join(waiting)}" if waiting else None
 
+    def waiting(self) -> int:
+        """Of how many environments not every collector was tried yet."""
+        return sum(bool(watch.untried) for watch in self._watches.values())
+
     async def apply(
         self,
         environments: Mapping[str, Environment],
@@ -145,6 +149,11 @@ class Scraper:
         if tasks:
             await asyncio.wait(tasks)
         return [task.result() for task in tasks if not task.cancelled()]
+
+    def errors(self, environment: str) -> dict[str, str]:
+        """Why the last runs of its collectors did not succeed, by their names; of those that did, nothing."""
+        watch = self._watches.get(environment)
+        return {} if watch is None else watch.errors
 
     def metrics(self) -> Iterator[Metric]:
         """The metrics that the collectors may give."""

@@ -72,6 +72,11 @@ class Watch:
         return [name for name, course in self._courses.items() if not course.tried]
 
     @property
+    def errors(self) -> dict[str, str]:
+        """Why the last runs did not succeed, by collector."""
+        return {name: course.problem for name, course in self._courses.items() if course.problem is not None}
+
+    @property
     def running(self) -> list[asyncio.Task[Batch]]:
         return list(self._tasks)
 

@@ -70,7 +70,7 @@ class SilenceKeeper:
         self._known: dict[str, _Remote] = {}
         self._gone: set[str] = set()  # ended here, and nothing of it is left there
         self._muting: dict[Labels, Muting] = {}
-        silences.changed = self._wake.set
+        silences.listen(self._wake.set)
 
     def muting(self, labels: Mapping[str, str]) -> Muting | None:
         """Why an alert with these labels does not page, as far as it is known."""

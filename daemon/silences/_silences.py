@@ -24,14 +24,13 @@ _ENDED_SECONDS = 86_400.0  # for how long one that has ended is shown
 class UnknownSilenceError(ActionError):
     """There is no such silence."""
 
-    code = "CU513"
+    code = "CU514"
 
 
 class Silences:
     """Everything raises StateAwayError while the state database cannot be reached.
 
-    `changed` is told after each change, so that Alertmanager hears of it at once; `now` is unix seconds. Whoever may
-    ask for actions on an environment may silence its alerts.
+    `now` is unix seconds. Whoever may ask for actions on an environment may silence its alerts.
     """
 
     def __init__(
@@ -41,13 +40,20 @@ class Silences:
         operators: Callable[[], Operators],
         *,
         now: Callable[[], float],
-        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._state = state
         self._ledger = ledger
         self._operators = operators
         self._now = now
-        self.changed = changed
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Be told after each change that is made here."""
+        self._listeners.append(changed)
+
+    def _tell(self) -> None:
+        for changed in self._listeners:
+            changed()
 
     async def create(
         self,
@@ -86,7 +92,7 @@ class Silences:
                 )
             )
             await self._note(connection, subject, "create", via, silence)
-        self.changed()
+        self._tell()
         return silence
 
     async def extend(self, silence_id: str, seconds: float, person: str, *, via: str) -> SilenceView:
@@ -149,7 +155,7 @@ class Silences:
                 raise NotPossibleError(f"the silence {found.id} has ended")
             changed = _view(row)
             await self._note(connection, subject, what, via, changed)
-        self.changed()
+        self._tell()
         return changed
 
     def _subject(self, matchers: Sequence[Matcher], person: str) -> Subject:

@@ -41,7 +41,7 @@ logging.getLogger("slack_sdk").setLevel(logging.CRITICAL)
 class SlackError(Permanent):
     """Slack understood, and refused; `reason` is its word for it."""
 
-    code = "CU613"
+    code = "CU703"
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)

@@ -11,6 +11,8 @@ import structlog
 from aiohttp import web
 from slack_sdk.signature import Clock, SignatureVerifier
 
+from daemon.web._actions_input import BadInputError, read_raw
+from daemon.web._actions_reply import failure
 from daemon.web.access import Role
 from daemon.web.routes import Route, add_routes
 from fleet.errors import SecretError
@@ -84,9 +86,10 @@ class Interactions:
 
     async def _receive(self, request: web.Request) -> web.Response:
         """200 as soon as it is known to be Slack's: Slack waits three seconds."""
-        if request.content_length is None or request.content_length > MAX_BODY:
-            raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
-        body = await request.read()
+        try:
+            body = await read_raw(request, MAX_BODY)
+        except BadInputError as error:
+            return failure(request, error)
         try:
             secret = await self._secrets.fill(self._secret)
         except SecretError as error:

@@ -64,6 +64,7 @@ class ActionRun(Base):
     store: Mapped[str | None]
     parameters: Mapped[dict[str, Any]]
     requested_by: Mapped[str]
+    sender: Mapped[str | None]
     requested_at: Mapped[float]
     reason: Mapped[str]
     alert: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

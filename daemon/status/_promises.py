@@ -69,6 +69,11 @@ def _data(facts: Facts) -> str:
     return ", ".join(said) or "nothing kept too long"
 
 
+def _security(facts: Facts) -> str:
+    plaintext, superusers = facts["plaintext"].value, facts["superusers"].value
+    return f"{plaintext:.0f} plaintext, {superusers:.0f} superuser{'s' if superusers != 1 else ''}"
+
+
 def _vectors(facts: Facts) -> str:
     return f"{facts['count'].value:.0f} vector index{'es' if facts['count'].value > 1 else ''}"
 
@@ -86,7 +91,7 @@ PROMISES: tuple[Promise, ...] = (
         "Backup",
         made="custode_policy_backup_interval_seconds",
         facts={
-            "age": "time() - max by (environment) (custode_backup_last_success_timestamp_seconds)",
+            "age": "time() - max by (environment) (custode_backup_recovery_point_timestamp_seconds)",
             "limit": "custode_policy_backup_interval_seconds",
         },
         say=lambda f: f"{age(f['age'])} old, due every {age(f['limit'])}",
@@ -137,7 +142,7 @@ PROMISES: tuple[Promise, ...] = (
         "Security",
         made="custode_up",
         facts={"plaintext": "custode_plaintext_sessions", "superusers": "custode_superusers"},
-        say=lambda f: f"{f['plaintext'].value:.0f} plaintext, {f['superusers'].value:.0f} superusers",
+        say=_security,
     ),
     Promise(
         "data",

@@ -12,12 +12,12 @@ from rich.text import Text
 from daemon.status._board import Board, Cell, State
 from daemon.status._promises import PROMISES, Fact, age
 
-_SIGNS: Mapping[State, tuple[str, str]] = {
-    State.KEPT: ("✓", "green"),
-    State.PENDING: ("…", "yellow"),
-    State.BROKEN: ("✗", "bold red"),
-    State.UNKNOWN: ("?", "magenta"),
-    State.NOT_PROMISED: ("–", "dim"),
+_STYLES: Mapping[State, str] = {
+    State.KEPT: "green",
+    State.PENDING: "yellow",
+    State.BROKEN: "bold red",
+    State.UNKNOWN: "magenta",
+    State.NOT_PROMISED: "dim",
 }
 _SEVERITY_STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 
@@ -35,8 +35,7 @@ def render(board: Board) -> RenderableType:
 
 
 def _cell(cell: Cell, now: float) -> Text:
-    sign, style = _SIGNS[cell.state]
-    text = Text(f"{sign} ", style=style)
+    text = Text(f"{cell.state.sign} ", style=_STYLES[cell.state])
     text.append(cell.text, style=None if cell.state is State.BROKEN else "dim")
     if cell.since is not None and cell.state is State.BROKEN:
         text.append(f" · {age(Fact(now - cell.since, {}))}", style="dim")

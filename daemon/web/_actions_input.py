@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import from_json
 
+from daemon.actions.request import Result
 from daemon.actions.views import RunState
 from fleet.errors import CustodeError
 
@@ -25,6 +26,14 @@ class BadInputError(CustodeError):
     """A request that cannot be understood."""
 
     code = "CU621"
+
+
+class TooLargeError(BadInputError):
+    """A body that is larger than any that makes sense."""
+
+
+class SlowInputError(BadInputError):
+    """A body that does not come."""
 
 
 def _sound(value: Any) -> Any:
@@ -92,6 +101,7 @@ class RunQuery(Input):
     environment: _Name | None = None
     action: _Name | None = None
     state: tuple[RunState, ...] = ()
+    result: tuple[Result, ...] = ()
     before: _Moment | None = None
     limit: _Limit = 50
 
@@ -158,9 +168,9 @@ async def read_raw(request: web.Request, most: int = MAX_BODY) -> bytes:
                 pieces.append(piece)
                 size += len(piece)
                 if size > most:
-                    raise BadInputError(f"the body is too large: more than {most} bytes")
+                    raise TooLargeError(f"the body is too large: more than {most} bytes")
     except TimeoutError:
-        raise BadInputError("the body did not come") from None
+        raise SlowInputError("the body did not come") from None
     except web.RequestPayloadError:
         raise BadInputError("the body cannot be read") from None
     return b"".join(pieces)

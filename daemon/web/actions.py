@@ -89,7 +89,10 @@ class _Api:
 
     async def runs(self, request: web.Request) -> object:
         asked = read_query(request, RunQuery)
-        return await self._port.runs(RunFilter(asked.environment, asked.action, asked.state, asked.before, asked.limit))
+        wanted = RunFilter(
+            asked.environment, asked.action, asked.state, asked.before, asked.limit, results=asked.result
+        )
+        return await self._port.runs(wanted)
 
     async def run(self, request: web.Request) -> object:
         read_query(request, Nothing)

@@ -1,37 +1,31 @@
-"""The page of one alert, to which a page in Alertmanager links: what is known of it now, as JSON."""
+"""GET /api/v1/alerts/FINGERPRINT: one alert, as Alertmanager's pages and the page of the alert name it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from aiohttp import web
-from pydantic_core import to_json
 
-from daemon.alertmanager import fingerprint
+from daemon.views.alerts import Shown, UnknownAlertError, shown_alerts
+from daemon.web._actions_input import Nothing, read_query
+from daemon.web._actions_reply import answering
 from daemon.web.access import Role
 from daemon.web.routes import Register, Route, registering
-from rules import AlertView
+from rules import GroupView
+
+FINGERPRINT = "{fingerprint:[0-9a-f]{16}}"
 
 
-def alert_routes(alerts: Callable[[], Iterable[AlertView]]) -> Register:
-    """The route /alerts/FINGERPRINT."""
-
-    async def show(request: web.Request) -> web.Response:
+def alert_routes(groups: Callable[[], Iterable[GroupView]]) -> Register:
+    async def show(request: web.Request) -> object:
+        read_query(request, Nothing)
         wanted = request.match_info["fingerprint"]
-        found = next((alert for alert in alerts() if fingerprint(alert.labels) == wanted), None)
-        if found is None:
-            raise web.HTTPNotFound(text="This alert is neither firing nor was it resolved just now.\n")
-        shown = {
-            "labels": dict(found.labels),
-            "annotations": dict(found.annotations),
-            "state": found.state.value,
-            "value": found.value,
-            "active_at": found.active_at,
-            "fired_at": found.fired_at,
-            "resolved_at": found.resolved_at,
-        }
-        body = to_json(shown, indent=2, inf_nan_mode="strings", fallback=str)
-        return web.Response(body=body, content_type="application/json")
+        for alert in shown_alerts(await asyncio.to_thread(groups)):
+            if alert.fingerprint == wanted:
+                return alert
+        raise UnknownAlertError("this alert is neither pending nor firing, nor was it resolved just now")
 
-    path = "/alerts/{fingerprint:[0-9a-f]{16}}"
-    return registering(Route("GET", path, show, Role.VIEWER, "An alert that is firing or was resolved just now"))
+    summary = "An alert that is pending or firing, or was resolved just now"
+    path = f"/api/v1/alerts/{FINGERPRINT}"
+    return registering(Route("GET", path, answering(show), Role.VIEWER, summary, query=Nothing, answer=Shown))

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from daemon.data_dir import SOCKET_NAME
 from fleet.errors import DaemonError
 
-SOCKET_NAME = "control.sock"
 _PROBE_SECONDS = 1.0
 
 

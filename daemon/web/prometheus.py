@@ -13,6 +13,7 @@ from collectors import Metric
 from daemon.queries import BadQueryError, Queries
 from daemon.web._prometheus_form import FIRST, LAST, BadParameterError, Form, label_name
 from daemon.web._prometheus_json import Reply, answer_reply, list_reply
+from daemon.web._prometheus_parameters import PARAMETERS
 from daemon.web._prometheus_reply import Failures, send
 from daemon.web._prometheus_rules import alerts_data, rules_data
 from daemon.web.access import Role
@@ -76,7 +77,10 @@ def prometheus_routes(queries: Queries, views: Views, *, metadata: Callable[[], 
     handlers |= {path: api.showing(show) for path, show in shows.items()}
 
     def route(method: str, path: str) -> Route:
-        return Route(method, f"/api/v1/{path}", handlers[path], Role.VIEWER, _SUMMARIES[path], forgeable=False)
+        asked = PARAMETERS[path]
+        return Route(
+            method, f"/api/v1/{path}", handlers[path], Role.VIEWER, _SUMMARIES[path], query=asked, forgeable=False
+        )
 
     return registering(
         *(route("GET", path) for path in handlers), *(route("POST", path) for path in handlers if path in _POSTED)

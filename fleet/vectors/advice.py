@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import log, sqrt
+from math import inf, log, sqrt
 from typing import Literal
 
 import numpy as np
@@ -129,9 +129,11 @@ def _state(known: Known) -> Iterator[Advice]:
 
 
 def _hazards(known: Known) -> Iterator[Advice]:
-    server, method = known.server, known.health.index.method
+    server, index = known.server, known.health.index
+    shape = shape_of(index)
+    need = inf if shape is None else build_memory(shape, index.rows or inf)  # what nobody can reckon may be large
     for product in ("pgvector", "PostgreSQL"):
-        found = [h for h in hazards_of(server.version, server.vector_version, method) if h.product == product]
+        found = [h for h in hazards_of(server.version, server.vector_version, index.method) if h.product == product]
         if not found:
             continue
         mended = max(hazard.mended for hazard in found)
@@ -140,7 +142,9 @@ def _hazards(known: Known) -> Iterator[Advice]:
             text += " (alter extension vector update)"
         if any(hazard.rebuild for hazard in found):
             text += ", then build the index again"
-        yield Advice("mend", "version", text, "; ".join(f"{hazard.name}: {hazard.trouble}" for hazard in found))
+        grave = any(hazard.grave and hazard.least_bytes <= need for hazard in found)
+        level: Level = "mend" if grave else "consider"
+        yield Advice(level, "version", text, "; ".join(f"{hazard.name}: {hazard.trouble}" for hazard in found))
 
 
 def _lists(known: Known) -> Iterator[Advice]:

@@ -14,6 +14,7 @@ from fleet.vectors.recommended import Method, Version, parse_version
 _CHANGELOG = "https://github.com/pgvector/pgvector/blob/master/CHANGELOG.md"
 _ISSUES = "https://github.com/pgvector/pgvector/issues"
 _RELEASES = "https://www.postgresql.org/docs/release"
+_WRAPS_BYTES = 2**31  # sizes are counted in 32 bits: less cannot wrap around
 
 
 class Work(StrEnum):
@@ -29,7 +30,8 @@ class Hazard:
 
     `method` is the kind of vector index concerned; None: any index. `forbids` is what must not be done until the
     product is upgraded; None: building is no worse than leaving it. `rebuild`: an index that lived under such a release
-    may be broken, and is to be built again after the upgrade.
+    may be broken, and is to be built again after the upgrade. It concerns builds that take `least_bytes` of memory or
+    more; where it is not `grave`, it costs no rows and no data: it is told, and is no reason to hurry.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Hazard:
     method: Method | None = None
     forbids: Work | None = None
     rebuild: bool = False
+    least_bytes: int = 0
+    grave: bool = True
 
     @property
     def remedy(self) -> str:
@@ -109,6 +113,7 @@ HAZARDS = (
         "https://github.com/pgvector/pgvector/pull/1010",
         Method.HNSW,
         rebuild=True,
+        grave=False,  # the recall is watched
     ),
     Hazard(
         "IVFFlat build of small tables",
@@ -118,6 +123,7 @@ HAZARDS = (
         "the build of an IVFFlat index on few rows asks for the memory of many, and may be refused",
         f"{_ISSUES}/995",
         Method.IVFFLAT,
+        grave=False,
     ),
     Hazard(
         "IVFFlat overflow",
@@ -127,6 +133,7 @@ HAZARDS = (
         "the build of an IVFFlat index may write beyond its memory (on 32-bit systems CVE-2026-18022 too)",
         f"{_ISSUES}/1036",
         Method.IVFFLAT,
+        least_bytes=_WRAPS_BYTES,
     ),
     Hazard(
         "IVFFlat corruption",

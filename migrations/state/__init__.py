@@ -2,7 +2,7 @@
 
 SCHEMA = "custode"
 # oldest first; told here as well, so that a start without work needs no Alembic (a test compares them with the files)
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 # every name that pgqueuer would otherwise look for in variables of the environment as common as CHANNEL or FUNCTION
 QUEUE_NAMES = {

@@ -11,7 +11,7 @@ from rules.promql.evaluation import Moment
 from rules.promql.matchers import Matchers
 from rules.promql.vector import Bools, Floats, Ints, Series, Vector
 from rules.promql.windows import Range, Reach, Window, Windows
-from rules.store import Block, Metric, SampleStore, is_sample
+from rules.store import STALE, Block, Metric, SampleStore, is_sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,13 @@ class Selector:
         self._find(moment.store)
         moment.evaluation.spend(self._columns)
         time, closed = self.reach(moment), moment.evaluation.dialect.compat == 2
-        values, times = np.zeros(self._columns), np.zeros(self._columns)
-        present = np.zeros(self._columns, np.bool_)
+        values, times = np.full(self._columns, STALE), np.zeros(self._columns)
         for pick in self._picks:
             found = pick.block.at(time, closed=closed)
             if found is not None:
-                taken = pick.take(found[1])
-                times[pick.part], values[pick.part], present[pick.part] = found[0], taken, is_sample(taken)
+                times[pick.part], values[pick.part] = found[0], pick.take(found[1])
+        present = is_sample(values)
+        values[~present] = 0.0
         if self._owner is not None:
             newest = self._newest(times, present, self._owner)
             values, times, present = values[newest], times[newest], present[newest]

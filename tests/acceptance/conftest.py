@@ -15,9 +15,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.acceptance.browser import Tabs
 
 CUSTODE = Path(sys.executable).with_name("custode")
 ROWS = 2000  # the default; with fewer some planted faults are too small to be one
@@ -125,3 +130,23 @@ def demo() -> Iterator[RunningDemo]:
     if running.process.poll() is None:
         running.stop()
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Not longer than a module: its event loop is the thread's meanwhile, and asynchronous tests could not run."""
+    from tests.acceptance.browser import chromium
+
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def tabs(browser: Browser, demo: RunningDemo) -> Iterator[Tabs]:
+    """Tabs that look at the demonstration; what a page of ours should not do fails the test."""
+    from tests.acceptance.browser import Tabs
+
+    opened = Tabs(browser, demo)
+    yield opened
+    opened.close()
+    assert opened.faults == []

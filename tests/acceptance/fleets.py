@@ -102,7 +102,8 @@ class Daemon:
             return False
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None, token: str | None = None) -> tuple[int, str]:
-        """Status and text of an answer; a `body` is posted."""
+        """Status and text of an answer; a `body` is posted, by nobody where no token is given."""
+        token = self._reader if body is None and token is None else token
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers)
@@ -113,11 +114,22 @@ class Daemon:
             with error:
                 return error.code, error.read().decode()
 
+    @property
+    def _reader(self) -> str | None:
+        """The token of an operator: where there is one, nothing is read without."""
+        references = [one.get("token", "") for one in self.settings.get("operators", {}).values()]
+        return next((self._variables[one.removeprefix("env:")] for one in references if one), None)
+
     def api(self, path: str) -> Any:
         """The `data` of an answer of the API."""
         status, text = self.ask(f"/api/v1/{path}")
         assert status == 200, text
         return json.loads(text)["data"]
+
+    def document(self) -> dict[str, Any]:
+        """The API's own."""
+        found: dict[str, Any] = json.loads(self.ask("/api/v1/openapi.json")[1])
+        return found
 
     def custode(self, *arguments: str, status: int | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command with this configuration to its end; it must end with `status`."""

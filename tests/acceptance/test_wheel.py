@@ -48,11 +48,16 @@ def test_it_finds_its_migrations_and_dashboards(installed: Path, tmp_path: Path)
         "versions = files('migrations.reference').joinpath('versions')\n"
         "print(len([f for f in versions.iterdir() if f.name.endswith('.py')]))\n"
         "import json\n"
-        "print(json.loads(files('dashboards').joinpath('fleet.json').read_text(encoding='utf-8'))['uid'])\n"
+        "boards = [f for f in files('dashboards').iterdir() if f.name.endswith('.json')]\n"
+        "print(*sorted(json.loads(f.read_text(encoding='utf-8'))['uid'] for f in boards))\n"
+        "samples = [files('dashboards').joinpath('provisioning', kind) for kind in ('dashboards', 'datasources')]\n"
+        "print(*(file.name for sample in samples for file in sample.iterdir()))\n"
     )
-    revisions, dashboard = run(installed / "python", "-c", script, cwd=tmp_path).split()
+    revisions, dashboards, provisioning = run(installed / "python", "-c", script, cwd=tmp_path).splitlines()
     assert int(revisions) >= 5
-    assert dashboard == "custode-fleet"
+    names = ("actions", "backups", "daemon", "environment", "fleet", "vectors")
+    assert dashboards.split() == [f"custode-{name}" for name in names]
+    assert provisioning.split() == ["custode.yml", "custode.yml"]
 
 
 def test_our_top_level_names_are_ours_alone(installed: Path, tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def firing_since(now: float, labels: dict[str, str]) -> AlertView:
         fired_at=now,
         resolved_at=None,
         keep_firing_since=None,
+        sets=frozenset({"action"}),
     )
 
 

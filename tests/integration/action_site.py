@@ -7,7 +7,7 @@ import os
 import pwd
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,10 +33,14 @@ from daemon.actions.views import (
 from daemon.exposition import Page
 from daemon.telemetry import Telemetry
 from daemon.web import WebServer
+from daemon.web.access.access import Access
+from daemon.web.access.people import People
+from daemon.web.access.policy import AccessPolicy
+from daemon.web.access.tokens import digest_of
 from daemon.web.actions import action_routes
 from daemon.web.identity import Identity
 from fleet.errors import SecretError, StateAwayError
-from fleet.secrets import Secrets, SecretText
+from fleet.secrets import Secrets
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 TOKEN = "of-carla"  # noqa: S105 - of nobody
@@ -61,13 +65,21 @@ class Staff:
         return self.accounts.get(account)
 
     @property
+    def configured(self) -> Mapping[str, object]:
+        return {"carla": None} | dict.fromkeys(self.accounts.values())
+
+    @property
+    def have_tokens(self) -> bool:
+        return True
+
+    @property
     def token_hint(self) -> str:
         return "send a token"
 
-    async def by_token(self, token: str, secrets: Secrets) -> str | None:
+    async def by_digest(self, digest: bytes, _secrets: Secrets) -> str | None:
         if self.unreadable:
             raise SecretError("env:CARLAS_TOKEN is not set")
-        return "carla" if token == await secrets.fill(SecretText(TOKEN)) else None
+        return "carla" if digest == digest_of(TOKEN) else None
 
 
 @dataclass
@@ -110,6 +122,7 @@ class MemoryActions:
             plan=PLAN if waits else None,
             digest=self.digest if waits else None,
             approvals_needed=self.needed if waits else 0,
+            sender=request.sender,
         )
         self.details[run.id] = RunDetail(run, (), ())
         self._note("requested", run, request.requested_by, reason=request.reason)
@@ -277,13 +290,19 @@ class MemoryActions:
         )
 
 
+def make_access(people: People, policy: AccessPolicy | None = None) -> Access:
+    """What stands before a server that knows these people."""
+    secrets = Secrets(time.monotonic)
+    return Access(policy or AccessPolicy(), lambda: people, secrets, now=time.time, monotonic=time.monotonic)
+
+
 def make_server(port: MemoryActions, staff: Staff) -> WebServer:
     async def reload() -> None:
         raise AssertionError("nobody reloads here")
 
-    identity = Identity(lambda: staff, Secrets(time.monotonic))
-    routes = action_routes(port, identity, now=time.time)
-    return WebServer(Page(Telemetry().render), not_ready=lambda: None, reload=reload, register=[routes])
+    access = make_access(staff)
+    routes = action_routes(port, Identity(), now=time.time)
+    return WebServer(Page(Telemetry().render), not_ready=lambda: None, reload=reload, register=[routes], access=access)
 
 
 @dataclass

@@ -118,7 +118,7 @@ async def alertmanagers(folder: Path, count: int) -> AsyncIterator[tuple[Hook, l
     hook.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
     configuration = folder / "alertmanager.yml"
     configuration.write_text(CONFIGURATION.format(url=hook.url))
-    ports = _free_ports(2 * count)
+    ports = free_ports(2 * count)
     there = []
     for number in range(count):
         arguments = [
@@ -141,7 +141,7 @@ async def alertmanagers(folder: Path, count: int) -> AsyncIterator[tuple[Hook, l
         await runner.cleanup()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:

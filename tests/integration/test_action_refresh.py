@@ -15,6 +15,7 @@ from fleet.backups import read_manifests
 from fleet.backups.libpq import client_environment
 from fleet.client_tools import find_tool
 from fleet.data.refused import read_refused
+from fleet.data.scan.records import read_record
 from fleet.errors import ActionError
 from fleet.policy import Tier
 from fleet.process import run
@@ -60,6 +61,10 @@ async def test_all_is_there_and_nobody_is(fleet: Fleet, store: LocalStore) -> No
     (record,) = await store.list("refreshes/qa/")
     said = json.loads(b"".join([part async for part in store.get(record.key)]))
     assert (said["environment"], said["source"]) == ("qa", "production")
+    scanned = await read_record(store, "qa", fleet.database)
+    assert scanned is not None
+    assert (scanned.findings, scanned.sampled) == ((), False)
+    assert scanned.finished_at < said["finished_at"], "scanned before it was swapped"
 
 
 async def test_no_planted_value_is_anywhere_in_files_or_catalogue(fleet: Fleet) -> None:

@@ -15,6 +15,7 @@ from actions import Plan, Verdict
 from actions.cleanup import Parameters as CleanupParameters
 from actions.drop_unused_index import Parameters as DropParameters
 from actions.relieve_disk import Parameters, RelieveDisk
+from actions.vacuum import Parameters as VacuumParameters
 from actions.vacuum_full import Parameters as FullParameters
 from daemon.cli._act import read_parameters
 from fleet.environment import Environment
@@ -136,3 +137,36 @@ async def test_a_slot_that_nobody_reads_is_told_and_left(
 def test_an_unused_index_is_called_as_its_action_wants_it() -> None:
     said = ["datname=app", "schemaname=public", "relname=notes", "indexrelname=by_kind"]
     assert DropParameters.model_validate(read_parameters(said)).names == ("public", "notes", "by_kind")
+
+
+async def test_dead_rows_that_autovacuum_left_are_vacuumed(
+    make_environment: MakeEnvironment, sql: asyncpg.Connection, database: str, tmp_path: Path
+) -> None:
+    await sql.execute(
+        "create table notes with (autovacuum_enabled = false) as select i from generate_series(1, 9000) i"
+    )
+    await sql.execute("delete from notes where i > 3000")
+    await sql.fetchval("select pg_stat_force_next_flush()")
+    plan, _ = await relieve(make_environment(disks=room(tmp_path, 10**10)))
+    (command,) = [command for command in asked(plan) if command[0] == "vacuum"]
+    parameters = VacuumParameters.model_validate(read_parameters(command[3::2]))
+    assert (parameters.datname, parameters.schemaname, parameters.relname) == (database, "public", "notes")
+
+
+async def test_what_is_short_is_asked_for_in_order_and_no_more(
+    make_environment: MakeEnvironment, sql: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await sql.execute(SCHEMA)
+    await sql.execute("insert into conversations select i, now() - interval '1 year' from generate_series(1, 9) i")
+    store = LocalStore(LocalStore.Options(path=tmp_path / "store"))
+    await make_snapshot(store, time.time() - 40 * DAY, packs(1, 2))
+    await make_snapshot(store, time.time() - HOUR, packs(2, 3))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "data").write_bytes(b"x" * 100_000)
+    for limit, wanted in ((10**10, []), (111_110, ["prune_backups"]), (100_001, ["prune_backups", "cleanup"])):
+        environment = make_environment(policy=POLICY, disks=room(tmp_path / "disk", limit))
+        async with at_work(environment, stores={"local": store}) as job:
+            plan = await RelieveDisk().plan(job, ALL)
+            told = await RelieveDisk().plan(job, Parameters(least_bytes=1, ask=False))
+        assert [one["action"] for one in plan.objects] == wanted, limit
+        assert told.objects == ()

@@ -95,6 +95,7 @@ async def test_offline_every_fault_is_found(
     report = await check_offline(settings)
     assert levels(report, None) == {
         "configuration": "warning",
+        "access": "ok",
         "data_dir": "ok",
         "schema_reference": "warning",
         "rules": "error",

@@ -12,7 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from daemon.web.control_socket import SOCKET_NAME, ControlSocket, socket_path
+from daemon.data_dir import SOCKET_NAME
+from daemon.web.control_socket import ControlSocket, socket_path
 from fleet.errors import DaemonError
 from tests.integration.action_site import MemoryActions, Staff, make_server
 

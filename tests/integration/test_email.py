@@ -164,3 +164,10 @@ async def test_it_encrypts_and_logs_in(mailbox: Mailbox, tmp_path: Path, monkeyp
             await notifier(port, ca_file=path, **chosen).send(MESSAGE)
         assert "other" not in str(raised.value)
     assert len(mailbox.heard) == 1
+
+
+async def test_a_probe_signs_in_and_mails_nothing(mailbox: Mailbox, port: int) -> None:
+    assert await notifier(port).probe() == f"127.0.0.1:{port} lets us in"
+    assert mailbox.heard == []
+    with pytest.raises(Retryable, match="cannot be used"):
+        await notifier(1).probe()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from daemon.actions import Result, RunState
+from daemon.actions import Result, RunState, Source, runs
 from daemon.actions.means import Disk
 from daemon.actions.port import NotAllowedError, NotPossibleError, UnknownRunError
-from daemon.actions.views import LedgerFilter, Run
+from daemon.actions.views import Answer, LedgerFilter, Run
 from daemon.config import OperatorSettings
 from fleet.errors import ActionError
 from tests.integration.engines import Daemon, MakeDaemon, TestWorld, request
@@ -71,6 +71,46 @@ async def test_one_s_own_approval_may_be_not_enough(make_daemon: MakeDaemon) -> 
     await say("bruno")
     assert (await daemon.until(say.run)).result is Result.FIXED
     assert await say.answers() == [("anna", True, "refused"), ("bruno", True, "counted")]
+
+
+async def test_who_sent_the_alert_is_who_asked(make_daemon: MakeDaemon, world: TestWorld) -> None:
+    daemon = await make_daemon(Dangerous(), Destructive(), self_approval=False)
+    say = await asked(daemon, **ONE, sender="anna", requested_by="alert Grew of anna")
+    assert (say.run.source, say.run.sender) == (Source.ALERT, "anna")
+    await say.refused("anna", NotAllowedError, "anna asked for this, and another person must approve it")
+    await say("bruno")
+    assert (await daemon.until(say.run)).result is Result.FIXED
+    (entry,) = await daemon.people.entries(LedgerFilter(run_id=say.run.id, entry="requested"))
+    assert (entry.person, entry.facts["source"]) == ("anna", "alert")
+    say = await asked(daemon, "k2", **TWO, sender="anna", requested_by="alert Grew of anna")
+    await say.refused("anna", NotAllowedError, "two other people must approve")
+    assert (await say("bruno")).state is RunState.WAITING
+    await say("carla")
+    assert (await daemon.until(say.run)).result is Result.FIXED
+
+
+async def test_an_answer_of_who_sent_the_alert_does_not_count_wherever_it_comes_from(make_daemon: MakeDaemon) -> None:
+    daemon = await make_daemon(Destructive())
+    say = await asked(daemon, **TWO, sender="anna", requested_by="alert Grew of anna")
+    async with daemon.state.begin() as connection:
+        answer = Answer("anna", True, "", "sql", daemon.world.now(), say.run.digest or "")
+        await runs.add_answer(connection, say.run.id, answer)
+    assert (await say("bruno")).state is RunState.WAITING
+    async with daemon.state.begin() as connection:
+        await daemon.engine.queue.put(connection, say.run.id, say.run.environment)
+    await daemon.engine.sweep()
+    assert (await daemon.people.run(say.run.id)).run.begun_at is None
+    await say("carla")
+    assert (await daemon.until(say.run)).result is Result.FIXED
+
+
+async def test_a_retry_is_of_who_retries(make_daemon: MakeDaemon) -> None:
+    daemon = await make_daemon(Dangerous(), self_approval=False)
+    say = await asked(daemon, **ONE, sender="anna", requested_by="alert Grew of anna")
+    await say("bruno", approved=False)
+    again = (await daemon.people.retry(say.run.id, "anna", via="cli")).run
+    say = Said(daemon, await daemon.until(again, RunState.WAITING))
+    await say.refused("anna", NotAllowedError, "another person must approve")
 
 
 async def test_two_are_two_others(make_daemon: MakeDaemon, world: TestWorld) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,7 +16,7 @@ from daemon.config import OperatorSettings
 from fleet.errors import ActionError
 from fleet.policy import Consent, ConsentPolicy, MaintenanceWindow
 from tests.integration.engines import ALERT, Daemon, MakeDaemon, TestWorld, request, until
-from tests.integration.scripted import Destructive, Gate, Guarded, Raises, Scripted
+from tests.integration.scripted import Dangerous, Destructive, Gate, Guarded, Raises, Scripted
 
 NO_WAIT = {"cooldown": timedelta(0)}
 
@@ -121,6 +121,34 @@ async def test_what_runs_stops_between_two_steps_and_goes_on(
     assert (await daemon.entries(run)).count("guard waits stopped") == 1
     assert "taken_over" not in await daemon.entries(run)
     assert world.told().count("waits") == 1
+
+
+@pytest.mark.parametrize(
+    "bound", [{"actions": ("other",)}, {"environments": ("prod",)}, {"risks": ()}, {"may": ("approve",)}]
+)
+async def test_an_alert_may_what_its_sender_may(make_daemon: MakeDaemon, bound: dict[str, Any]) -> None:
+    operators = {"am": OperatorSettings(**bound), "anna": OperatorSettings()}
+    daemon = await make_daemon(Scripted(), operators=operators)
+    with pytest.raises(NotAllowedError, match="am may"):
+        await daemon.ask(request(sender="am"))
+    with pytest.raises(NotAllowedError, match="mallory is no operator"):
+        await daemon.ask(request(sender="mallory"))
+    entries = await daemon.people.entries(LedgerFilter(entry="requested"))
+    assert [(each.person, each.facts["decision"]) for each in entries] == [("mallory", "refused"), ("am", "refused")]
+    assert (await daemon.until(await daemon.ask(request(sender="anna")))).result is Result.FIXED
+    assert (await daemon.until(await daemon.ask(request("k2")))).result is Result.FIXED, "our own has no sender"
+
+
+async def test_a_sender_who_may_no_longer_is_refused_when_it_is_to_begin(make_daemon: MakeDaemon) -> None:
+    action, operators = Dangerous(), {"am": OperatorSettings(), "anna": OperatorSettings()}
+    daemon = await make_daemon(action, operators=operators)
+    run = await daemon.ask(request(environment="preprod", action="dangerous", sender="am"))
+    await daemon.until(run, RunState.WAITING)
+    operators["am"] = OperatorSettings(may=())
+    await daemon.people.answer(run.id, "anna", approved=True, via="cli")
+    run = await daemon.until(run)
+    assert (run.result, action.done) == (Result.REFUSED, [])
+    assert "am may not ask for actions" in (run.outcome or "")
 
 
 async def test_who_may_not_stop_is_refused_and_that_is_on_record(make_daemon: MakeDaemon) -> None:

@@ -14,6 +14,7 @@ from aiohttp import web
 from daemon.actions import RunState
 from daemon.actions.views import LedgerFilter
 from daemon.slack._http import PATH
+from daemon.web import _actions_input
 from tests.integration.engines import Outage, request, until
 from tests.integration.scripted import Dangerous, Destructive, Gate, Scripted
 from tests.integration.slack_site import CRITICAL, MakeSlack, SlackSite
@@ -258,6 +259,26 @@ async def over_http(site: SlackSite) -> tuple[str, web.AppRunner]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     return f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}", runner
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    make_slack: MakeSlack, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_actions_input, "READ_SECONDS", 0.2)
+    site, _ = await asking(make_slack, app_token=None, signing_secret="env:T_SIGN")  # noqa: S106 - a reference
+    url, runner = await over_http(site)
+    answered = asyncio.Event()
+
+    async def stalls() -> AsyncIterator[bytes]:
+        yield b"payload="
+        await answered.wait()
+
+    try:
+        async with http.post(url, data=stalls()) as answer:
+            assert answer.status == 408
+    finally:
+        answered.set()
+        await runner.cleanup()
 
 
 async def test_clicks_over_http_count_once_signed_and_fresh(make_slack: MakeSlack, http: aiohttp.ClientSession) -> None:

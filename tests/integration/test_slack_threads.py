@@ -234,6 +234,21 @@ async def test_a_lost_answer_does_not_double_a_message(make_slack: MakeSlack, sl
     assert len(slack.replies(root["ts"])) == 1
 
 
+async def test_a_daemon_that_ended_before_it_noted_a_message_does_not_double_it(
+    make_slack: MakeSlack, slack: FakeSlack
+) -> None:
+    slack.fail("chat.postMessage", lose=True)
+    site = await make_slack()
+    site.change("firing")
+    await slack.until(slack.roots)
+    await site.stop()
+    assert slack.calls["conversations.history"] == 0, "it did not come to look whether it was posted"
+    after = await make_slack()
+    after.change("resolved")
+    await after.root("resolved", seconds=60)
+    assert slack.calls["conversations.history"] > 0
+
+
 async def test_a_slack_that_was_down_ends_in_the_right_state(make_slack: MakeSlack, slack: FakeSlack) -> None:
     await slack.stop()
     site = await make_slack()

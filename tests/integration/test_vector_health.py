@@ -35,6 +35,18 @@ async def test_the_server(sql: asyncpg.Connection) -> None:
     assert await read_server(sql) is None
 
 
+async def test_rows_are_not_counted_twice_after_a_load(sql: asyncpg.Connection) -> None:
+    await fill(sql, 5000)
+    await sql.execute("create index h on t using ivfflat (e vector_l2_ops) with (lists = 5)")
+    await sql.fetchval("select pg_stat_force_next_flush()")
+    assert await sql.fetchval("select pg_stat_get_live_tuples('t'::regclass)") == 10_000, "as the server says"
+    (health,) = await read_health(sql)
+    assert health.index.rows == pytest.approx(5000, rel=0.02)
+    await sql.execute("delete from t where id <= 3000; analyze t; select pg_stat_force_next_flush()")
+    (health,) = await read_health(sql)
+    assert health.index.rows == pytest.approx(2000, rel=0.02)
+
+
 async def test_use_and_what_roles_search_with(sql: asyncpg.Connection, database: str) -> None:
     await fill(sql, 500)
     await sql.execute("create index h on t using hnsw (e vector_l2_ops)")

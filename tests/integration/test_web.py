@@ -171,7 +171,7 @@ async def test_readers_that_do_not_read_keep_nobody_waiting(
     host, port = url.removeprefix("http://").split(":")
     idle = [await asyncio.open_connection(host, int(port), limit=1024) for _ in range(5)]
     for _, writer in idle:
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await writer.drain()
     async with asyncio.timeout(5), client.get("/metrics", headers={"Accept-Encoding": "identity"}) as response:
         assert (await response.read()).count(b"custode_served{") == 100_000

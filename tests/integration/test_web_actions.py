@@ -57,7 +57,7 @@ async def post(session: aiohttp.ClientSession, path: str, body: Any, **arguments
 
 
 async def get(session: aiohttp.ClientSession, path: str) -> tuple[int, dict[str, Any]]:
-    async with session.get(path) as response:
+    async with session.get(path, headers=BEARER) as response:
         return response.status, await response.json()
 
 
@@ -125,9 +125,17 @@ async def test_tokens_that_cannot_be_read_let_nobody_in(
     assert not port.details
 
 
-async def test_reading_is_open(tcp: aiohttp.ClientSession) -> None:
+async def test_where_there_are_tokens_strangers_read_nothing(tcp: aiohttp.ClientSession) -> None:
     for path in ("actions", "ledger", "stop-actions"):
         assert (await get(tcp, path))[0] == 200, path
+        async with tcp.get(path) as response:
+            assert (response.status, (await response.json())["code"]) == (401, "CU620"), path
+
+
+async def test_who_reaches_the_control_socket_reads(local: aiohttp.ClientSession, staff: Staff) -> None:
+    staff.accounts.clear()
+    for path in ("actions", "ledger", "stop-actions"):
+        assert (await get(local, path))[0] == 200, path
 
 
 async def test_a_request_becomes_a_run_once_for_its_key(tcp: aiohttp.ClientSession, port: MemoryActions) -> None:
@@ -255,7 +263,8 @@ async def test_bodies_that_are_nonsense(
     headers = BEARER | {"Content-Type": "application/json"}
     async with tcp.post("actions", data=body, headers=headers) as response:
         answer = await response.json()
-        assert (response.status, answer["errorType"], answer["code"]) == (400, "bad_data", "CU621")
+        status = 413 if len(body) > MAX_BODY else 400
+        assert (response.status, answer["errorType"], answer["code"]) == (status, "bad_data", "CU621")
     assert told in answer["error"]
     assert len(answer["error"]) < 600
     assert not port.details

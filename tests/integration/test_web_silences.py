@@ -1,4 +1,4 @@
-"""The API of silences, and the page of an alert, over real sockets and on a real state database."""
+"""The API of silences, over real sockets and on a real state database."""
 
 from __future__ import annotations
 
@@ -13,22 +13,18 @@ import pytest
 from daemon.actions.ledger import Ledger
 from daemon.actions.operators import Operators
 from daemon.actions.views import LedgerFilter
-from daemon.alertmanager import fingerprint
 from daemon.config import OperatorSettings
 from daemon.exposition import Page
 from daemon.silences import Silences
 from daemon.state import StateDatabase
 from daemon.telemetry import Telemetry
 from daemon.web import WebServer
-from daemon.web.alert import alert_routes
 from daemon.web.identity import Identity
 from daemon.web.silences import silence_routes
-from fleet.secrets import Secrets, SecretText
-from rules import State
-from tests.integration.alertmanagers import view
+from fleet.secrets import SecretText
+from tests.integration.action_site import make_access
 
 ASK = {"labels": {"alertname": "A", "environment": "qa"}, "seconds": 7200, "comment": "città"}
-ALERT = view("A", State.RESOLVED, resolved_at=1_800_000_000.0, labels={"relname": "<b>docs</b>"})
 
 
 class Site:
@@ -43,7 +39,7 @@ class Site:
             return answer.status, told.get("data", told.get("error"))
 
     async def listed(self) -> list[dict[str, Any]]:
-        async with self.session.get("/api/v1/silences") as answer:
+        async with self.session.get("/api/v1/silences", headers={"Authorization": "Bearer of-ada"}) as answer:
             found: list[dict[str, Any]] = (await answer.json())["data"]
             return found
 
@@ -56,15 +52,17 @@ async def site(state: StateDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "Ada": OperatorSettings(token=SecretText("env:ADA")),
         "Bob": OperatorSettings(token=SecretText("env:BOB"), environments=("qa",), actions=(), may=("request",)),
     }
-    operators, secrets = Operators(people, "root"), Secrets(time.monotonic)
+    operators = Operators(people, "root")
     ledger = Ledger(state, tmp_path, time.time)
     silences = Silences(state, ledger, lambda: operators, now=time.time)
 
     async def reload() -> None:
         return
 
-    routes = [silence_routes(silences, Identity(lambda: operators, secrets)), alert_routes(lambda: [ALERT])]
-    server = WebServer(Page(Telemetry().render), not_ready=lambda: None, reload=reload, register=routes)
+    routes = [silence_routes(silences, Identity())]
+    server = WebServer(
+        Page(Telemetry().render), not_ready=lambda: None, reload=reload, register=routes, access=make_access(operators)
+    )
     await server.start("127.0.0.1", 0)
     async with aiohttp.ClientSession(server.address) as session:
         yield Site(session, ledger)
@@ -115,12 +113,3 @@ async def test_who_is_not_known_or_may_not_is_refused(site: Site) -> None:
         status, _ = await site.post(path, {"seconds": 3600} if path.endswith("extend") else {})
         assert status == 404, path
     assert await site.listed() == []
-
-
-async def test_the_page_of_an_alert(site: Site) -> None:
-    async with site.session.get(f"/alerts/{fingerprint(ALERT.labels)}") as answer:
-        shown = await answer.json()
-    assert (shown["state"], shown["labels"]["relname"], shown["resolved_at"]) == ("resolved", "<b>docs</b>", 1.8e9)
-    for path in ("/alerts/0123456789abcdef", "/alerts/x", "/alerts/..%2f..%2fetc%2fpasswd"):
-        async with site.session.get(path) as answer:
-            assert answer.status == 404

@@ -12,7 +12,10 @@ from rules import AlertView, Labels, State
 
 NOW = 1_800_000_000.0
 LABELS = {"alertname": "IndexBloated", "environment": "qa", "severity": "critical", "action": "reindex"}
-ALERT = AlertView("IndexBloated", Labels(LABELS), {"summary": "12 GiB"}, 1.0, State.FIRING, NOW - 60, NOW, None, None)
+SETS = frozenset({"action"})
+ALERT = AlertView(
+    "IndexBloated", Labels(LABELS), {"summary": "12 GiB"}, 1.0, State.FIRING, NOW - 60, NOW, None, None, SETS
+)
 
 
 def body(alert: AlertView, now: float = NOW + 5) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -31,6 +32,7 @@ def alert(environment: str = "production", action: str = "backup", active_at: fl
         fired_at=active_at,
         resolved_at=None,
         keep_firing_since=None,
+        sets=frozenset({"action"}),
     )
 
 
@@ -130,3 +132,10 @@ async def test_what_is_away_without_being_known_to_be_is_tried_again_soon() -> N
     for second in range(11):
         await dispatcher.consider([alert()], T0 + second)
     assert [request.at - T0 for request in requests] == [0, AWAY_WAIT, 2 * AWAY_WAIT]
+
+
+async def test_an_alert_about_an_action_does_not_ask_for_it() -> None:
+    """As ActionLeftToPeople, whose sample says which action does not help."""
+    requests = Requests()
+    await requests.dispatcher().consider([replace(alert(), sets=frozenset({"severity"}))], T0)
+    assert requests == []

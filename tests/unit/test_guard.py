@@ -90,11 +90,10 @@ def test_stopped_and_unknown_refuse_everything(
     assert decide(case(risk, source), situation(**fields)) == Refused(expected, said)
 
 
-@pytest.mark.parametrize(
-    ("source", "expected"), [(Source.PERSON, Ground.NOT_ALLOWED), (Source.ALERT, None), (Source.SCHEDULE, None)]
-)
-def test_what_an_operator_may_is_asked_of_persons(source: Source, expected: Ground | None) -> None:
-    assert ground(case(source=source), operator_refusal="bob may not") == expected
+@pytest.mark.parametrize("source", Source)
+def test_whoever_is_behind_it_must_be_allowed_to(source: Source) -> None:
+    assert ground(case(source=source), operator_refusal="bob may not") == Ground.NOT_ALLOWED
+    assert ground(case(source=source)) is None
 
 
 def test_an_alert_that_has_ended_needs_nothing_any_more() -> None:
@@ -153,6 +152,7 @@ def test_the_most_final_reason_comes_first_and_all_can_be_told() -> None:
     automatic = [found.ground for found in objections(case(Risk.GUARDED), everything)]
     assert automatic == [
         Ground.FORBIDDEN,
+        Ground.NOT_ALLOWED,
         Ground.NO_LONGER_NEEDED,
         Ground.STOPPED,
         Ground.BREAKER_OPEN,

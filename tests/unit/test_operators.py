@@ -9,6 +9,7 @@ import pytest
 
 from daemon.actions.operators import Operators
 from daemon.config import OperatorSettings, Verb
+from daemon.web.access.tokens import digest_of
 from fleet.errors import SecretError
 from fleet.policy import Risk
 from fleet.secrets import Secrets
@@ -123,25 +124,25 @@ def with_tokens(**tokens: str) -> Operators:
     ],
 )
 async def test_tokens(token: str, expected: str | None, secrets: Secrets) -> None:
-    assert await with_tokens(anna="ANNA", bob="BOB").by_token(token, secrets) == expected
+    assert await with_tokens(anna="ANNA", bob="BOB").by_digest(digest_of(token), secrets) == expected
 
 
 async def test_a_token_of_two_is_nobody_s(secrets: Secrets) -> None:
-    assert await with_tokens(anna="TWIN", bob="TWIN_TOO").by_token("twin", secrets) is None
+    assert await with_tokens(anna="TWIN", bob="TWIN_TOO").by_digest(digest_of("twin"), secrets) is None
 
 
 async def test_a_token_that_cannot_be_read_shuts_out_nobody_else(secrets: Secrets) -> None:
     some = with_tokens(anna="MISSING", bob="BOB")
-    assert await some.by_token("other", secrets) == "bob"
+    assert await some.by_digest(digest_of("other"), secrets) == "bob"
     with pytest.raises(SecretError, match=r"the token of the operator anna: .*TOKEN_MISSING is not set") as raised:
-        await some.by_token("s3cret", secrets)
+        await some.by_digest(digest_of("s3cret"), secrets)
     assert "s3cret" not in str(raised.value)
 
 
 async def test_over_http_nobody_comes_in_without_a_token_of_an_operator(secrets: Secrets) -> None:
     for some in (NOBODY, TEAM):
-        assert await some.by_token("", secrets) is None
-        assert await some.by_token("custode", secrets) is None
+        assert await some.by_digest(digest_of(""), secrets) is None
+        assert await some.by_digest(digest_of("custode"), secrets) is None
         assert "no operator has a token: write operators:" in some.token_hint
     assert "Authorization: Bearer" in with_tokens(anna="ANNA").token_hint
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config import ConfigError, parse
+from daemon.config._refreshes import WEEKLY
 from fleet.cron import Cron
 from fleet.policy import Schedule
 
@@ -167,3 +168,41 @@ def test_what_is_wrong_is_told_where_it_stands_and_once(before: str, after: str,
     (problem,) = caught.value.problems
     assert problem.path == path
     assert said in problem.message
+
+
+REFRESHED = """\
+environments:
+  production: {tier: production, dsn: "postgresql://p@h/p"}
+  qa: {tier: qa, dsn: "postgresql://a@h/a", policy: {data: {mask_key: "env:KEY"}}}
+  preprod: {tier: preprod, dsn: "postgresql://b@h/b", policy: {data: {mask_key: "env:KEY"}}}
+"""
+
+
+def test_weekly_data_is_refreshed_on_sundays_and_production_never_is() -> None:
+    environments = parse(REFRESHED, Path("/x/custode.yml")).environments
+    schedules = {name: dict(each.policy.schedules) for name, each in environments.items()}
+    assert schedules == {"production": {}, "qa": {"refresh": WEEKLY}, "preprod": {}}
+    assert WEEKLY.times().next(at("2025-06-04T09:00")) == at("2025-06-08T02:00")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("  production: {tier: production", "  production: {tier: qa"),
+        ("  preprod: {tier: preprod", "  preprod: {tier: production"),
+        ('{data: {mask_key: "env:KEY"}}}\n  preprod', "{}}\n  preprod"),
+        ('KEY"}}}\n  preprod', 'KEY", refresh_interval: null}}}\n  preprod'),
+        ('KEY"}}}\n  preprod', 'KEY", refresh_interval: 1d}}}\n  preprod'),
+    ],
+    ids=["no production", "several productions", "no key", "not promised", "promised by the day"],
+)
+def test_where_something_is_missing_nothing_is_refreshed_by_itself(before: str, after: str) -> None:
+    assert before in REFRESHED
+    text = REFRESHED.replace(before, after)
+    assert "refresh" not in parse(text, Path("/x/custode.yml")).environments["qa"].policy.schedules
+
+
+def test_what_is_written_of_refreshes_counts() -> None:
+    own = '{data: {mask_key: "env:KEY"}, schedules: {mine: {action: refresh, cron: "0 4 * * *", enabled: false}}}}'
+    text = REFRESHED.replace('{data: {mask_key: "env:KEY"}}}\n  preprod', f"{own}\n  preprod")
+    assert list(parse(text, Path("/x/custode.yml")).environments["qa"].policy.schedules) == ["mine"]

@@ -20,7 +20,7 @@ def answering(**answers: Mapping[str, Fact]) -> Query:
 
 BACKUPS = answering(
     custode_policy_backup_interval_seconds={"production": Fact(3600, {}), "qa": Fact(86_400, {})},
-    custode_backup_last_success_timestamp_seconds={"production": Fact(1800, {})},
+    custode_backup_recovery_point_timestamp_seconds={"production": Fact(1800, {})},
 )
 
 

@@ -101,6 +101,27 @@ def test_versions_with_known_faults() -> None:
         "upgrade PostgreSQL to 14.4 or later, then build the index again",
     ]
     assert "CVE-2026-3172" in found[0].why
+    assert {advice.level for advice in found} == {"mend"}
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "level"),
+    [
+        (Method.IVFFLAT, {}, "consider"),
+        (Method.IVFFLAT, {"rows": None}, "consider"),
+        (Method.IVFFLAT, {"rows": 5e6, "options": {"lists": 7000}}, "mend"),
+        (Method.IVFFLAT, {"dimensions": None}, "mend"),
+        (Method.HNSW, {}, "consider"),
+    ],
+    ids=["few lists", "rows unknown", "an overflow is possible", "size unknown", "recall is watched"],
+)
+def test_a_fault_that_concerns_no_index_here_is_no_reason_to_hurry(
+    method: Method, fields: dict[str, Any], level: str
+) -> None:
+    server = Server(180_001, "0.8.6", "0.8.6", 2**31, 2)
+    advice = needed("version", known(method, server=server, **fields))
+    assert advice.level == level
+    assert advice.text.startswith("upgrade pgvector to 0.8.7 or later")
 
 
 def test_an_index_built_on_too_few_rows() -> None:

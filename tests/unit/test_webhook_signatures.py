@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from daemon.webhooks import SignatureError, signed, verify
+from daemon.webhooks import SignatureError, claimed, signed, verify
 
 # https://github.com/standard-webhooks/standard-webhooks, in the tests of its libraries
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - published
@@ -22,6 +22,14 @@ HEADERS = {
 def test_the_published_vector() -> None:
     assert signed(SECRET, HEADERS["webhook-id"], AT + 0.9, BODY) == HEADERS
     assert verify(SECRET, HEADERS, BODY, AT + 299) == HEADERS["webhook-id"]
+
+
+def test_what_cannot_be_signed_is_seen_without_the_body() -> None:
+    assert claimed(HEADERS, AT) == tuple(HEADERS.values())
+    with pytest.raises(SignatureError, match="5 minutes"):
+        claimed(HEADERS, AT + 301)
+    with pytest.raises(SignatureError, match="are needed"):
+        claimed({"webhook-id": "m1"}, AT)
 
 
 def test_several_signatures_while_a_secret_changes() -> None:

@@ -36,7 +36,7 @@ def _forbidden(case: Case, situation: Situation) -> Iterator[Refused]:
     environment, refusal = case.request.environment, situation.operator_refusal
     if situation.policy.consent.of(case.risk, case.request.action) is Consent.FORBIDDEN:
         yield Refused(Ground.FORBIDDEN, f"the policy of {environment} forbids {case.risk.value} actions")
-    if refusal is not None and not case.automatic:
+    if refusal is not None:
         yield Refused(Ground.NOT_ALLOWED, refusal)
 
 

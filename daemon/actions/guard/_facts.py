@@ -75,9 +75,10 @@ class Situation:
     """Everything else that a decision rests on, at `now`.
 
     `history` and `switch`, the global stop switch, are None where they cannot be read. `operator_refusal` says why the
-    person who asks may not. `conflicts` names, by action, those that must not run on the same database at once; it
-    works both ways. `alert_active` tells of the alert that asked, None where none did. `disk_needed`, `disk_free` and
-    `disk_total` are bytes, of the disk of the environment's server, None where unknown.
+    person who asks, or who sent the alert that does, may not; None where they may, and where there is none. `conflicts`
+    names, by action, those that must not run on the same database at once; it works both ways. `alert_active` tells of
+    the alert that asked, None where none did. `disk_needed`, `disk_free` and `disk_total` are bytes, of the disk of the
+    environment's server, None where unknown.
     """
 
     policy: Policy

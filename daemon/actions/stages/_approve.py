@@ -8,9 +8,9 @@ from daemon.actions import runs
 from daemon.actions.approvals import Approved, Expired, Pending, Rejected, judge_answers, needed_for
 from daemon.actions.events import Happened
 from daemon.actions.ledger import Entry
-from daemon.actions.request import Result, Source
+from daemon.actions.request import Result
 from daemon.actions.turn import Asked, Stop, Turn, ended
-from daemon.actions.views import Answer, Run
+from daemon.actions.views import Answer, Run, requester_of
 from fleet.policy import Consent
 
 
@@ -39,7 +39,7 @@ def standing(turn: Turn, run: Run, answers: list[Answer], consent: Consent) -> A
         consent,
         run.digest or "",
         answers,
-        requester=run.requested_by if run.source is Source.PERSON else None,
+        requester=requester_of(run),
         now=turn.means.now(),
         expires_at=run.expires_at,
         limits=turn.means.limits(),

@@ -12,8 +12,8 @@ from daemon.actions.events import Happened
 from daemon.actions.guard import Allowed, Decision, Ground, Refused, Situation, Wait, decide, in_the_way
 from daemon.actions.history import decide_alone, history
 from daemon.actions.ledger import Entry
-from daemon.actions.request import Source
 from daemon.actions.turn import Parked, Stop, Turn, ended
+from daemon.actions.views import requester_of
 from fleet.policy import Consent
 
 
@@ -69,9 +69,8 @@ async def _situation(turn: Turn, connection: AsyncConnection, disk_needed: float
     now = means.now()
     disk = await means.world.disk(run.environment) if disk_needed else None
     refusal = None
-    if run.source is Source.PERSON:
-        risk = turn.meant.risk
-        refusal = means.operators().refusal(run.requested_by, "request", run.environment, run.action, risk)
+    if (person := requester_of(run)) is not None:
+        refusal = means.operators().refusal(person, "request", run.environment, run.action, turn.meant.risk)
     return Situation(
         policy=turn.environment.policy,
         limits=means.limits(),

@@ -20,12 +20,17 @@ class ScanRecord(Strict):
     datname: str
     finished_at: float
     sampled: bool
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...] = ()
 
 
 async def write_record(store: Store, record: ScanRecord) -> None:
     """Raises StoreError."""
     await put_bytes(store, _key(record.environment, record.datname), record.model_dump_json().encode())
+
+
+async def forget_record(store: Store, environment: str, datname: str) -> None:
+    """What was scanned is not there any more. Raises StoreError."""
+    await store.delete(_key(environment, datname))
 
 
 async def read_record(store: Store, environment: str, datname: str) -> ScanRecord | None:

@@ -1,0 +1,1 @@
+"""What is known, put together for people: the page and the API show the same."""
