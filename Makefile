@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# the tests wait a lot for real servers: two files at a time, and whole daemons apart from the rest
-JOBS   ?= 2
+# the tests wait a lot for real servers: three at a time, and whole daemons, two files at a time, apart from the rest
+JOBS   ?= 3
+DAEMONS ?= 2
 
 .PHONY: demo test check chaos image-check docs pictures lock clean
 
@@ -21,8 +22,8 @@ demo: $(VENV)/.runtime
 	$(BIN)/custode demo $(ARGS)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/unit tests/integration $(ARGS)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/acceptance tests/chaos $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/unit tests/integration $(ARGS)
+	$(BIN)/python -m pytest -n $(DAEMONS) --dist loadfile tests/acceptance tests/chaos $(ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from actions import Job
 from actions.restore_test import Parameters, RestoreTest
 from fleet.backups import read_manifest
 from fleet.environment import Environment
@@ -20,8 +21,8 @@ from tests.integration.restores import MakeSite, databases, run_steps, take
 ACTION = RestoreTest()
 
 
-def left_overs() -> list[Path]:
-    return list(Path(tempfile.gettempdir()).glob("custode-scratch-*"))
+def left_overs(job: Job) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"custode-scratch-{job.run_id}-*"))
 
 
 async def test_it_proves_the_newest_backup_elsewhere(
@@ -41,7 +42,7 @@ async def test_it_proves_the_newest_backup_elsewhere(
     assert proof.queryable_seconds is not None
     assert 0 < proof.queryable_seconds <= proof.seconds
     assert proof.where == "a scratch server"
-    assert left_overs() == []
+    assert left_overs(job) == []
     assert await databases(sql, "") == before
 
 
@@ -56,7 +57,7 @@ async def test_what_cannot_be_restored_is_no_pass(restoring: MakeSite, content: 
         await run_steps(ACTION, job, parameters, plan)
     assert not (await ACTION.verify(job, parameters, plan)).fixed
     assert (await read_manifest(store, "qa", manifest.id)).proof is None
-    assert left_overs() == []
+    assert left_overs(job) == []
 
 
 async def test_a_question_that_is_answered_wrong_is_no_pass(
