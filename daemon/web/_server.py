@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.log import server_logger
 
 from daemon.exposition import Page
 from daemon.web._connections import Connections, most_connections
 from daemon.web._listener import Listener
+from daemon.web._malformed import tell_shortly
 from daemon.web._metrics import metrics_handler
 from daemon.web._security import secure_headers
 from daemon.web.access import Role, visitor
@@ -69,6 +71,7 @@ class WebServer:
         )
         for add in register:
             add(self.application)
+        server_logger.addFilter(tell_shortly)
         self._runner = web.AppRunner(
             self.application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=HEAD_SECONDS
         )

@@ -49,7 +49,8 @@ def daemon(config: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PATH": f"{CUSTODE.parent}:{os.environ['PATH']}"} | variables
+    plain = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    environment = plain | {"PATH": f"{CUSTODE.parent}:{os.environ['PATH']}"} | variables
     command = ["bash", "-o", "pipefail", "-c", line]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
 

@@ -142,7 +142,9 @@ def test_a_page_a_silence_and_messages_over_a_crash(daemon: Daemon, pager: Alert
     wanted = {"environment": "gone", "tier": "production", "severity": "critical", "cluster": "eu"}
     assert wanted.items() <= page["labels"].items()
     until(lambda: pages("Watchdog"), "the alert that always fires")
-    shown = json.loads(daemon.get(page["generatorURL"].removeprefix(f"http://127.0.0.1:{daemon.port}")))
+    linked = page["generatorURL"].removeprefix(f"http://127.0.0.1:{daemon.port}")
+    assert "<title>" in daemon.get(linked)
+    shown = json.loads(daemon.get(f"/api/v1{linked}"))["data"]
     assert (shown["state"], shown["labels"]["environment"]) == ("firing", "gone")
 
     arguments = ("alertname=Gone", "environment=gone", "--for", "1h", "--comment", "known")

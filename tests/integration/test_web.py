@@ -239,3 +239,12 @@ async def test_an_ipv6_address_is_a_url(daemon: Daemon) -> None:
     async with aiohttp.ClientSession() as session, session.get(f"{server.address}/-/healthy") as response:
         assert response.status == 200
     await server.stop()
+
+
+async def test_what_is_no_http_leaves_no_trace(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX\x00: y\r\n\r\n")
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    assert caplog.records == []
