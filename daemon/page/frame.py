@@ -91,10 +91,11 @@ class Frame:
         """
         shared = await self._shared(request)
         async with self._writing:
-            text = await _sliced((await self._template(template)).generate(shared | context))
+            text = await _sliced((await self.template(template)).generate(shared | context))
         return web.Response(status=status, body=text, content_type="text/html", charset="utf-8")
 
-    async def _template(self, name: str) -> Template:
+    async def template(self, name: str) -> Template:
+        """Compiled in a thread where it is asked for the first time."""
         if name not in self._compiled:
             await asyncio.to_thread(self._compile, name)
         return self._templates.get_template(name)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from daemon.actions.views import RunFilter, RunState
 from daemon.page.frame import Frame
+from daemon.page.rows import Rows
 from daemon.page.sources import Sources
 from daemon.status import PROMISES, Alert, Board, Row, State
 from daemon.web.access import Role
@@ -103,6 +104,8 @@ def _mark(state: State) -> Markup:
 def routes(sources: Sources, frame: Frame) -> list[Route]:
     frame.globals["marks"] = {state: (state.value.replace(" ", "-"), _mark(state)) for state in State}
 
+    rows = Rows(frame)
+
     async def counted(state: RunState) -> str:
         try:
             found = len(await sources.port.runs(RunFilter(states=(state,), limit=_COUNTED_RUNS)))
@@ -118,7 +121,7 @@ def routes(sources: Sources, frame: Frame) -> list[Route]:
             board=seen,
             summary=Summary(seen),
             wanted=wanted,
-            rows=wanted.rows(seen),
+            rows=await rows.html(wanted.rows(seen), sources.now()),
             tiers=sorted({row.tier for row in seen.rows}),
             promises=PROMISES,
             severities=SEVERITIES,
