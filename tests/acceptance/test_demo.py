@@ -54,6 +54,8 @@ def test_what_is_in_order_is_not_complained_about(demo: RunningDemo) -> None:
 
     def strange() -> set[tuple[str, str]]:
         known = LASTING | {("qa", "SchemaRevisionDiffers"), ("qa", "SchemaNotAsMigrated")}
+        # qa can be refreshed once somebody has migrated it, and preprod's disk only be enlarged: what tries fails
+        known |= {("", "ActionsFailing")}
         return {(environment, name) for environment, name in demo.alerts() - known if name != "RestoreTestMissing"}
 
     until(lambda: not strange(), f"nothing else is complained about: {sorted(strange())}")
