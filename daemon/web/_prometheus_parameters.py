@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
+from daemon.web._actions_input import Nothing
+
 _MOMENT = "unix seconds, or RFC 3339"
 _DURATION = "seconds, or a duration such as 1m30s"
 _REPEATED = "selectors, such as up{environment='qa'}; may be repeated"
@@ -50,10 +52,6 @@ class MetadataParameters(BaseModel):
     limit: int | None = Field(None, ge=0, description="of the metrics answered; 0: all")
 
 
-class NoParameters(BaseModel):
-    pass
-
-
 PARAMETERS: dict[str, type[BaseModel]] = {
     "query": InstantParameters,
     "query_range": RangeParameters,
@@ -63,7 +61,7 @@ PARAMETERS: dict[str, type[BaseModel]] = {
     "format_query": FormatParameters,
     "query_exemplars": FormatParameters,
     "rules": RuleParameters,
-    "alerts": NoParameters,
+    "alerts": Nothing,
     "metadata": MetadataParameters,
-    "status/buildinfo": NoParameters,
+    "status/buildinfo": Nothing,
 }

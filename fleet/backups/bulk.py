@@ -22,6 +22,7 @@ from fleet.errors import ActionError, ConnectError
 _EXTENSION = slice(len(BINARY_HEADER) - 4, len(BINARY_HEADER))
 _ALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3", "tcp_user_timeout": "60000"}
 
+_CONNECT_SECONDS = 10
 _STALL_MILLISECONDS = 900_000
 _LARGE_ANSWER = b"select repeat(' ', 1000000)"  # libpq's buffer grows to it and stays: fewer, larger reads
 
@@ -38,18 +39,20 @@ class Bulk:
             ConnectError: the server cannot be reached, or refuses us.
             ActionError: it ends the session at once, as a takeover does.
         """
-        self._connection = pq.PGconn.connect(make_conninfo(**_ALIVE, **parameters).encode())
-        if self._connection.status != pq.ConnStatus.OK:
-            said = self._said()
-            self._connection.finish()
-            raise ConnectError(f"cannot connect: {said}")
+        limit = int(parameters.get("connect_timeout", _CONNECT_SECONDS))
+        try:
+            # PQconnectdb would hold the interpreter's lock, and with it all other threads, until the server answers
+            self._session = psycopg.Connection.connect(make_conninfo(**_ALIVE, **parameters), connect_timeout=limit)
+        except psycopg.Error as error:
+            raise ConnectError(f"cannot connect: {str(error).strip()}") from error
+        self._connection = self._session.pgconn
         self._readable = select.poll()
         try:
             with _told():
                 self._connection.exec_(_LARGE_ANSWER)
                 self._readable.register(self._connection.socket, select.POLLIN)
         except ActionError:
-            self._connection.finish()
+            self._session.close()
             raise
 
     def execute(self, statements: str) -> None:
@@ -104,7 +107,7 @@ class Bulk:
             wire.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._connection.finish()
+        self._session.close()
 
     def _said(self) -> str:
         return self._connection.get_error_message().strip() or "the connection was closed"

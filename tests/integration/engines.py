@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -242,7 +242,7 @@ async def make_daemon(
             engine.serve_environments(here.environments if environments is None else environments)
             async with state.begin() as connection:  # SQLAlchemy's first look at it, which an outage must not meet
                 await connection.exec_driver_sql("select 1")
-            await own.enter_async_context(_serving(engine, state))
+            await own.enter_async_context(serving(state.serve(), engine.serve()))
             stack.push_async_callback(own.aclose)
             return Daemon(engine, People(engine, switches), here, state, own)
 
@@ -250,9 +250,10 @@ async def make_daemon(
 
 
 @asynccontextmanager
-async def _serving(engine: Engine, state: StateDatabase) -> AsyncIterator[None]:
+async def serving(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let them run; they are ended in the reverse order."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(state.serve()), group.create_task(engine.serve())]
+        tasks = [group.create_task(each) for each in work]
         try:
             yield
         finally:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from daemon.slack.app import Slack, Surroundings
 from daemon.slack.metrics import SlackMetrics
 from daemon.status import Board
 from fleet.secrets import Secrets
-from tests.integration.engines import Daemon, MakeDaemon, TestWorld, until
+from tests.integration.engines import Daemon, MakeDaemon, TestWorld, serving, until
 from tests.slack_fake import APP_TOKEN, SIGNING_SECRET, TOKEN, FakeSlack
 
 PEOPLE: Mapping[str, Mapping[str, Any]] = {
@@ -168,22 +167,10 @@ async def make_slack(
             around.post = outbox.post
             own = AsyncExitStack()
             stack.push_async_callback(own.aclose)
-            await own.enter_async_context(_serving(outbox, made))
+            await own.enter_async_context(serving(outbox.run(), made.serve()))
             return SlackSite(slack, daemon, outbox, made, metrics, around, secrets, own)
 
         yield make
-
-
-@asynccontextmanager
-async def _serving(outbox: Outbox, slack: Slack) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(outbox.run()), group.create_task(slack.serve())]
-        try:
-            yield
-        finally:
-            for task in reversed(tasks):
-                task.cancel()
-                await asyncio.wait([task])
 
 
 async def _no_board() -> Board:

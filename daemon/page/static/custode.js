@@ -82,11 +82,6 @@
   // what somebody has opened stays open
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.tagName === "DETAILS");
 
-  document.addEventListener("submit", (event) => {
-    const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
-    if (question && !window.confirm(question)) event.preventDefault();
-  });
-
   // g and a letter goes to a tab, / to the first filter
   let went = 0;
   document.addEventListener("keydown", (event) => {
