@@ -185,7 +185,7 @@ async def test_a_search_that_another_index_answers_is_no_measurement(sql: asyncp
     "index_sql",
     [
         "ivfflat (e vector_cosine_ops) with (lists = 60)",
-        "hnsw (e vector_cosine_ops) with (m = 3, ef_construction = 10)",
+        "hnsw (e vector_cosine_ops) with (m = 5, ef_construction = 16)",
     ],
     ids=["ivfflat", "hnsw"],
 )
