@@ -193,7 +193,8 @@ class Acting:
         """Ask again for what is still firing; what begins to fire is asked for at once."""
         while True:
             self._news.clear()
-            await self._dispatcher.consider(self._alerting.firing(), clock.now(), self.state.away)
+            firing = await asyncio.to_thread(self._alerting.firing)
+            await self._dispatcher.consider(firing, clock.now(), self.state.away)
             with suppress(TimeoutError):
                 async with asyncio.timeout(DISPATCH_SECONDS):  # wait_for may lose a cancellation before Python 3.12
                     await self._news.wait()

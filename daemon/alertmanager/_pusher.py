@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ class _Queue:
 
 
 class Pusher:
-    """Tells all Alertmanagers what `alerts` gives: what is firing, or was resolved a little while ago.
+    """Tells all Alertmanagers what `alerts` gives, from a thread: what is firing, or was resolved a little while ago.
 
     `url` gives the page of an alert, `interval` the longest interval of a rule group in seconds, `held` whether an
     alert need not page yet. `now` is unix seconds.
@@ -90,7 +90,7 @@ class Pusher:
         self._held = held
         self._now = now
         self._told: dict[Labels, _Told] = {}
-        self._news = asyncio.Event()
+        self._news, self._offering = asyncio.Event(), asyncio.Lock()
         metrics.attach([client.url for client in clients], settings.capacity)
         self._queues = [_Queue(client, settings.capacity, metrics.of[client.url]) for client in clients]
 
@@ -113,7 +113,7 @@ class Pusher:
 
     async def drain(self, seconds: float) -> None:
         """Wait until what is known now was told to those that answer, at most so long."""
-        self.offer()
+        await self._offer()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 for queue in self._queues:
@@ -123,16 +123,19 @@ class Pusher:
     async def _look(self) -> None:
         while True:
             self._news.clear()
-            self.offer()
+            await self._offer()
             with suppress(TimeoutError):
                 async with asyncio.timeout(HELD_LOOK_SECONDS if self._metrics.held else LOOK_SECONDS):
                     await self._news.wait()
             await asyncio.sleep(PAUSE_SECONDS)
 
-    def offer(self) -> None:
+    async def _offer(self) -> None:
         """Put what is due into the queues."""
+        async with self._offering:  # or an older look might come after a newer one
+            self._put(await asyncio.to_thread(lambda: {alert.labels: alert for alert in self._alerts()}))
+
+    def _put(self, alerts: Mapping[Labels, AlertView]) -> None:
         now, resend = self._now(), self._settings.resend.total_seconds()
-        alerts = {alert.labels: alert for alert in self._alerts()}
         held = 0
         for labels, alert in alerts.items():
             told = self._told.get(labels)

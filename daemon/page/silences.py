@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class _Pages:
     async def all(self, request: web.Request) -> web.Response:
         note = self._notes.read(request)
         try:
-            form = self._form(filters(request))
+            form = await self._form(filters(request))
         except CustodeError as error:
             note, form = refusal(error), _Form()
         return await self._show(request, form, note)
@@ -97,7 +98,7 @@ class _Pages:
     async def _show(self, request: web.Request, form: _Form, note: Note | None = None, **shared: Any) -> web.Response:
         now = self._sources.now()
         silences = await self._sources.silences.recent()
-        alerts = self._lasting()
+        alerts = await self._lasting()
         active = [one for one in silences if one.active(now)]
         hit = {one.id: [alert for alert in alerts if one.silences(alert.labels)] for one in active}
         return await self._frame.page(
@@ -123,7 +124,7 @@ class _Pages:
             return self._notes.refuse(request, "/silences", error)
         query = query_of(said)
         if len(query) > LONGEST:
-            return await self._show(request, self._form(said), here="/silences")
+            return await self._show(request, await self._form(said), here="/silences")
         return web.Response(status=303, headers={"Location": f"/silences{query}#new"})
 
     async def create(self, request: web.Request) -> web.Response:
@@ -168,7 +169,7 @@ class _Pages:
             return self._notes.refuse(request, "/silences", error)
         return self._notes.leave(request, "/silences", Note(f"Ended: {_words(ended)}."))
 
-    def _form(self, said: Mapping[str, str]) -> _Form:
+    async def _form(self, said: Mapping[str, str]) -> _Form:
         """Of an address: as the form sends it, or the labels of an alert as they are. Raises BadInputError."""
         mine = {name: value for name, value in said.items() if name in Asked.model_fields}
         others = {name: value for name, value in said.items() if name not in mine}
@@ -177,11 +178,13 @@ class _Pages:
             mine["labels"] = "\n".join([*lines, *([mine["labels"]] if "labels" in mine else [])])
         asked = validated(Asked, mine)
         wanted = SilenceView("", asked.matchers, 0.0, 0.0, "", "")
-        hits = [alert for alert in self._lasting() if wanted.silences(alert.labels)] if wanted.matchers else None
+        alerts = await self._lasting() if wanted.matchers else None
+        hits = alerts and [alert for alert in alerts if wanted.silences(alert.labels)]
         return _Form(asked.labels, mine.get("duration", _DEFAULT), asked.comment, hits)
 
-    def _lasting(self) -> list[AlertView]:
-        return [alert for alert in self._sources.judged.alerts() if alert.state in {State.FIRING, State.PENDING}]
+    async def _lasting(self) -> list[AlertView]:
+        alerts = await asyncio.to_thread(self._sources.judged.alerts)
+        return [alert for alert in alerts if alert.state in {State.FIRING, State.PENDING}]
 
 
 def _escaped(value: str) -> str:

@@ -22,7 +22,7 @@ from rules import AlertView, GroupView
 
 
 class Judged(Protocol):
-    """What is known of rules and alerts now."""
+    """What is known of rules and alerts now; of a large fleet, to be asked in a thread."""
 
     def groups(self, *, rules: bool = True) -> list[GroupView]: ...
 

@@ -44,7 +44,7 @@ class _Remote:
 
 
 class SilenceKeeper:
-    """`alerts` gives those that may be muted, `extra` the labels that they have in Alertmanager besides.
+    """`alerts` gives those that may be muted, from a thread; `extra` the labels that they have in Alertmanager besides.
 
     `muted` is told of each whose muting has changed, how it was and how it is; None: not muted. `now` is unix seconds.
     """
@@ -179,7 +179,8 @@ class SilenceKeeper:
 
     async def _look(self) -> None:
         """Which of our alerts are muted, by whom."""
-        firing = [alert for alert in self._alerts() if alert.state is State.FIRING]
+        alerts = await asyncio.to_thread(self._alerts)
+        firing = [alert for alert in alerts if alert.state is State.FIRING]
         muting = await self._muted_there(firing) if self._clients and firing else {}
         now = self._now()
         for alert in firing:

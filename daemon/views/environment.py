@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -147,7 +148,7 @@ class Environments:
             self._sources.settings(),
             samples,
             board=await self._sources.board(),
-            alerts=alert_lines(self._sources.judged.alerts(), name),
+            alerts=alert_lines(await asyncio.to_thread(self._sources.judged.alerts), name),
             runs=runs,
             probes=probes,
             problem=problem,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from importlib.metadata import version
@@ -182,10 +183,10 @@ class _Api:
         return Reply.of([])
 
     async def rules(self, form: Form) -> Reply:
-        return Reply.of(rules_data(self._views.groups(), form, self._queries.dialect))
+        return Reply.of(rules_data(await asyncio.to_thread(self._views.groups), form, self._queries.dialect))
 
     async def alerts(self, _form: Form) -> Reply:
-        return Reply.of(alerts_data(self._views.alerts()))
+        return Reply.of(alerts_data(await asyncio.to_thread(self._views.alerts)))
 
     async def metadata(self, form: Form) -> Reply:
         wanted, limit = form.text("metric"), form.limit()

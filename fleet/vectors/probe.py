@@ -25,7 +25,7 @@ from fleet.vectors.search import Answers, Query, search_many
 
 LEAST_QUERIES = 10  # of fewer, the figures say nothing
 _ORACLE_EF_SEARCH = 400
-_PILOTS = 6  # queries by which the oracle of an IVFFlat index is chosen
+_PILOTS = 10  # queries by which the oracle of an IVFFlat index is chosen
 _ENOUGH = 0.99  # of what twice as many lists find
 _TOLD_EVERY = 10_000  # rows
 _BEGIN = """
@@ -135,7 +135,7 @@ async def _oracle(
     if index.method is Method.HNSW:
         return min(MOST_EF_SEARCH, max(_ORACLE_EF_SEARCH, 4 * own))
     lists = index.options["lists"]
-    probes = min(lists, max(2 * own, probes_for(lists)))
+    probes = min(lists, max(2 * own, probes_for(lists) // 2))
     fewer = await search_many(connection, index, pilots, K, probes, allowance=allowance)
     while probes < lists and not await allowance.spent(connection):
         twice = await search_many(connection, index, pilots, K, min(lists, 2 * probes), allowance=allowance)

@@ -61,12 +61,10 @@ def judged(files: list[Path]) -> tuple[list[str], list[bool]]:
     return differing, list(theirs.values())
 
 
-@pytest.mark.timeout(600)
-def test_the_shipped_tests_pass_with_both() -> None:
-    differing, verdicts = judged(SHIPPED)
-    assert differing == []
-    assert all(verdicts)
-    assert len(verdicts) >= 9
+def test_promtool_passes_the_shipped_ones() -> None:
+    """As ours does, in `test_rules_shipped`."""
+    assert len(SHIPPED) >= 14
+    assert promtool_passes(SHIPPED) == dict.fromkeys(SHIPPED, True)
 
 
 def _cases(test: Document) -> list[Document]:
