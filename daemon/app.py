@@ -53,7 +53,7 @@ from rules import Lasting, Transition
 log = structlog.get_logger()
 
 # the default of 700 objects is reached many times in one evaluation of many alerts, none of which are garbage
-GARBAGE_THRESHOLDS = (10_000, 5, 400)
+GARBAGE_THRESHOLDS = (10_000, 1, 1_000)
 # a loop that comes round takes the interpreter's lock several times from threads that copy rows: 5 ms each by default
 SWITCH_SECONDS = 0.0005
 _SAME_SCHEMA = "custode_policy_same_schema"  # which of the others are compared with the reference

@@ -16,6 +16,7 @@ from rules.labels import NAME, Labels
 from rules.model import AlertRule, Group, RecordRule, Rule, short_names
 from rules.store import LOOKBACK, SampleStore
 from rules.templates import Context, Template
+from rules.texts import Texts
 
 Result = Sequence[tuple[Labels, float]]
 Health = Literal["unknown", "ok", "err"]
@@ -155,8 +156,9 @@ class RunningAlert(Running):
         self.sets = frozenset(name for name, _ in self._labels)
         self._constant = all(template.constant is not None for _, template in self._labels)
         self._known: dict[Labels, Labels] = {}
+        self._templates = dict(rule.annotations)
         # what templates ask of the store is only to be had where rules are evaluated: such texts are made there
-        self._asks = any("query" in template.source for _, template in rule.annotations)
+        self._asks = any("query" in template.source for template in self._templates.values())
         self._texts: Mapping[Labels, dict[str, str]] = {}
         self._told: dict[Labels, _Told] = {}
 
@@ -177,7 +179,7 @@ class RunningAlert(Running):
         self._note(alerts, around)
         self.alerts = alerts
         if self._asks:
-            self._texts = {labels: self._expanded(alert, context) for labels, alert in alerts.items()}
+            self._texts = {labels: dict(self._expanded(alert, context)) for labels, alert in alerts.items()}
         try:
             self._land(around.store, now)
         except StoreFullError as error:
@@ -188,14 +190,14 @@ class RunningAlert(Running):
         own = {name: one.expand(sample, value, context) for name, one in self._labels}
         return sample.updated({**own, NAME: "", "alertname": self.rule.name})
 
-    def annotations(self, alert: Alert, context: Context) -> dict[str, str]:
+    def annotations(self, alert: Alert, context: Context) -> Mapping[str, str]:
         """The alert's texts; may be called from any thread."""
         if not self._asks:
             return self._expanded(alert, context)
         return self._texts.get(alert.labels) or self._expanded(alert, replace(context, query=None))
 
-    def _expanded(self, alert: Alert, context: Context) -> dict[str, str]:
-        return {name: template.expand(alert.sample, alert.value, context) for name, template in self.rule.annotations}
+    def _expanded(self, alert: Alert, context: Context) -> Texts:
+        return Texts(self._templates, alert.sample, alert.value, context)
 
     def take_over(self, old: RunningAlert) -> None:
         """Go on with the alerts of the same rule before a reload."""
@@ -222,7 +224,8 @@ class RunningAlert(Running):
 
     def _transition(self, change: Change, now: float, context: Context) -> Transition:
         alert = change.alert
-        return Transition(alert.labels, self.annotations(alert, context), alert.value, change.before, change.after, now)
+        texts = dict(self.annotations(alert, context))
+        return Transition(alert.labels, texts, alert.value, change.before, change.after, now)
 
     def _land(self, store: SampleStore, now: float) -> None:
         """Prometheus's own two metrics about alerts."""

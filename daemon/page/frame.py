@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -15,12 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, meta
 from daemon.actions.views import StopSwitch
 from daemon.page import static
 from daemon.page.format import FILTERS
+from daemon.page.slices import Slices
 from daemon.page.sources import Sources
 from daemon.web.access import Role, visitor
 from fleet.errors import CustodeError
-
-SLICE_SECONDS = 0.004  # that a page may be written for before others have their turn
-AT_ONCE = 2  # pages being written: each of them holds the event loop up for a slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ class Frame:
         self._sources = sources
         self._templates = make_templates()
         self._compiled: set[str] = set()
-        self._writing = asyncio.Semaphore(AT_ONCE)
+        self.slices = Slices()
 
     @property
     def filters(self) -> dict[str, Any]:
@@ -90,9 +86,8 @@ class Frame:
         However long it is, the event loop is not held up.
         """
         shared = await self._shared(request)
-        async with self._writing:
-            text = await _sliced((await self.template(template)).generate(shared | context))
-        return web.Response(status=status, body=text, content_type="text/html", charset="utf-8")
+        written = await self.slices.all((await self.template(template)).generate(shared | context))
+        return web.Response(status=status, body="".join(written).encode(), content_type="text/html", charset="utf-8")
 
     async def template(self, name: str) -> Template:
         """Compiled in a thread where it is asked for the first time."""
@@ -131,14 +126,3 @@ class Frame:
             return await self._sources.port.switch()
         except CustodeError:
             return None
-
-
-async def _sliced(pieces: Iterable[str]) -> bytes:
-    written: list[str] = []
-    until = time.perf_counter() + SLICE_SECONDS
-    for piece in pieces:
-        written.append(piece)
-        if time.perf_counter() >= until:
-            await asyncio.sleep(0)
-            until = time.perf_counter() + SLICE_SECONDS
-    return "".join(written).encode()

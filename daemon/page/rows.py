@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Hashable, Sequence
 
 from jinja2 import Template
 from markupsafe import Markup
 
-from daemon.page import frame as pages
 from daemon.page.frame import Frame
 from daemon.status import Cell, Row
 
@@ -29,15 +26,8 @@ class Rows:
         head, cell = [await self._frame.template(f"overview_{name}.html") for name in ("row", "cell")]
         if len(self._known) > _MOST:
             self._known.clear()
-        found = []
-        until = time.perf_counter() + pages.SLICE_SECONDS
-        for row in rows:
-            pieces = [self._head(head, row), *(self._cell(cell, one, now) for one in row.cells)]
-            found.append(Markup().join(pieces))
-            if time.perf_counter() >= until:
-                await asyncio.sleep(0)
-                until = time.perf_counter() + pages.SLICE_SECONDS
-        return found
+        written = ([self._head(head, row), *(self._cell(cell, one, now) for one in row.cells)] for row in rows)
+        return await self._frame.slices.all(_written("".join(pieces)) for pieces in written)
 
     def _head(self, template: Template, row: Row) -> Markup:
         key = row.environment, row.tier

@@ -17,6 +17,8 @@ class State(StrEnum):
     UNKNOWN = "unknown"  # promised, but nothing is known: never shown as kept
     NOT_PROMISED = "not promised"
 
+    __hash__ = str.__hash__  # a member's own asks for its name each time
+
     @property
     def sign(self) -> str:
         """For those who do not see the colour."""

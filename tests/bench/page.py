@@ -32,7 +32,7 @@ from typing import Any
 from daemon.config import LogSettings, load
 from daemon.demo.fleet import temporary_directory
 from daemon.logs import configure_logs
-from daemon.page import frame
+from daemon.page import slices
 from fleet.process import check_exit, running
 from tests.bench.machine import machine
 from tests.bench.page_fleet import Fed, write_configuration
@@ -106,10 +106,10 @@ async def measure(custode: Fed, url: str, rounds: int, clients: int) -> dict[str
             crowd = await asyncio.gather(*(gets(url, 2 * rounds, 0.1) for _ in range(clients)))
         seconds = time.monotonic() - begun
         plain = Ticker()
-        slices, frame.SLICE_SECONDS = frame.SLICE_SECONDS, 60.0
+        usual, slices.SLICE_SECONDS = slices.SLICE_SECONDS, 60.0
         async with plain.ticking():
             unsliced = await gets(url, 5, 0.7)
-        frame.SLICE_SECONDS = slices
+        slices.SLICE_SECONDS = usual
         feeding.cancel()
     return {
         "environments": len(custode.settings.environments),

@@ -17,7 +17,7 @@ from aiohttp import web
 from daemon.alerting import RuleThread
 from daemon.config import AccessSettings, parse
 from daemon.exposition import Page
-from daemon.page import Live, Sources, frame, page_routes, static
+from daemon.page import Live, Sources, page_routes, slices, static
 from daemon.page.frame import Frame
 from daemon.queries import Queries
 from daemon.silences import Silences
@@ -279,7 +279,7 @@ async def test_a_large_page_does_not_hold_up_others(sources: Sources, monkeypatc
     gc.collect()
     gc.disable()  # the daemon freezes what lives to the end; here a collection walks all that the tests have made
     sliced = await longest()
-    monkeypatch.setattr(frame, "SLICE_SECONDS", 60.0)
+    monkeypatch.setattr(slices, "SLICE_SECONDS", 60.0)
     plain = await longest()
     gc.enable()
     assert 2 * sliced < plain
