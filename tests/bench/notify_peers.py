@@ -132,7 +132,7 @@ class Peers:
     async def _page(self) -> None:
         """An Alertmanager whose waits are its defaults."""
         receiver = {"name": "people", "webhook_configs": [{"url": f"{self.pages_url}/hook"}]}
-        route = {"receiver": "people", "group_by": ["alertname"], "group_wait": "30s"}
+        route = {"receiver": "people", "group_by": ["alertname", "environment"], "group_wait": "30s"}
         (self.folder / "am.yml").write_text(yaml.safe_dump({"route": route, "receivers": [receiver]}))
         (port,) = free_ports(1)
         self._alertmanager = Alertmanager(
@@ -181,7 +181,8 @@ class Peers:
     def _read(self, text: str) -> None:
         """Note what a message to Slack says of an alert."""
         self._said.set()
-        name = next((word.strip("*`.,:") for word in text.split() if word.startswith("Bench")), None)
+        words = (word.strip("*`.,:") for word in text.split())
+        name = next((word for word in words if word.startswith("Bench")), None)
         if name is not None:
             state = "resolved" if "resolved" in text else "firing"
             self.messages.append((name, state, time.perf_counter()))
