@@ -94,17 +94,17 @@ def _nothing_written(value: object) -> object:
 
 def _distinct(operators: Mapping[str, OperatorSettings]) -> Mapping[str, OperatorSettings]:
     """One account or token is one person: else two approvals could be one person's."""
-    accounts, tokens = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
-    slack = defaultdict[str, list[str]](list)
+    known = defaultdict[str, dict[str, list[str]]](lambda: defaultdict(list))
     for name, operator in operators.items():
         if not OPERATOR_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of an operator; use letters, digits and . _ @ + -")
-        accounts[operator.local_user or name].append(name)
-        if operator.token is not None:
-            tokens[operator.token.raw].append(name)
+        known["local_user"][operator.local_user or name].append(name)
+        for what, secret in (("token", operator.token), ("webhook_secret", operator.webhook_secret)):
+            if secret is not None:
+                known[what][secret.raw].append(name)
         for each in {one.casefold() for one in operator.slack}:
-            slack[each].append(name)
-    for what, owners in (("local_user", accounts), ("token", tokens), ("slack", slack)):
+            known["slack"][each].append(name)
+    for what, owners in known.items():
         for names in owners.values():
             if len(names) > 1:
                 raise ValueError(f"{' and '.join(names)} have the same {what}; each person needs one of their own")

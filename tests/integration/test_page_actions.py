@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from actions import Verdict
 from daemon.actions import Result, RunState
+from daemon.actions.port import NotPossibleError
 from daemon.actions.views import LedgerFilter, Run
 from tests.integration.engines import MakeDaemon, request, until
 from tests.integration.page_site import PageSite, operator, page_site
@@ -203,7 +205,8 @@ async def test_history_goes_back_page_by_page(site: PageSite) -> None:
     for number in range(52):
         parameters = {"object": f"t{number}"}
         run = await site.daemon.ask(request(f"k{number}", "qa", by="anna", at=1000.0 + number, parameters=parameters))
-        await site.daemon.people.cancel(run.id, "anna", via="cli")
+        with suppress(NotPossibleError):  # refused, where its turn came first
+            await site.daemon.people.cancel(run.id, "anna", via="cli")
     first = await site.get("/actions?environment=qa")
     link = re.search(r'rel="next" href="([^"]+)"', first.html)
     assert link is not None

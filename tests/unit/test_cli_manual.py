@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
 from daemon.cli._complete import VARIABLE, words
-from daemon.cli._main import build
 from daemon.cli._manual import EXAMPLES, EXIT_STATUS
 from daemon.reference._errors import error_kinds, errors_reference
+from tests.unit.commands import ROOT, SUMMARIES
 
 PROJECT = Path(__file__).parents[2]
-ROOT: Any = get_command(build([]))
 
 
 def walk(command: Any = ROOT, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -33,6 +31,14 @@ COMMANDS = dict(walk())
 def test_every_command_has_examples_and_every_example_a_command() -> None:
     assert len(COMMANDS) > 40
     assert COMMANDS.keys() == EXAMPLES.keys()
+
+
+def test_the_first_help_has_a_short_sentence_for_each_command() -> None:
+    assert SUMMARIES.keys() == {name.partition(" ")[0] for name in COMMANDS}
+    for summary in SUMMARIES.values():
+        assert summary[0].isupper(), summary
+        assert summary.endswith("."), summary
+        assert len(summary) <= 60, f"{summary} is cut off at 80 columns"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

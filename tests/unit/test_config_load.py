@@ -179,6 +179,11 @@ def test_the_message_can_be_jumped_to() -> None:
         (ONE + "operators: {anna: {actions: [bakcup]}}", "operators.anna.actions[0]", "no such action"),
         (ONE + "operators: {anna: {}, bob: {local_user: anna}}", "operators", "anna and bob have the same local_user"),
         (ONE + "operators: {a: {token: 'env:T'}, b: {token: 'env:T'}}", "operators", "a and b have the same token"),
+        (
+            ONE + "operators: {a: {webhook_secret: 'env:T'}, b: {webhook_secret: 'env:T'}}",
+            "operators",
+            "a and b have the same webhook_secret",
+        ),
         (ONE + "operators: {'alert x': {}}", "operators", "is no name of an operator"),
         (ONE + "operators: {'': {}}", "operators", "is no name of an operator"),
         ("environments: {qa: }", "environments.qa.dsn", "is missing"),

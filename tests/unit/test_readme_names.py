@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
-from typer.main import get_command
 
 import actions
 import collectors
 from actions import Action
 from collectors import Collector
-from daemon.cli._main import build
 from daemon.telemetry import Telemetry
 from fleet.plugins import load_plugins
 from rules import AlertRule, load_shipped
+from tests.unit.commands import ROOT
 from tests.unit.test_readme import README
 
-ROOT: Any = get_command(build([]))
 ALERTS = {rule.name for group in load_shipped() for rule in group.rules if isinstance(rule, AlertRule)}
 ACTIONS = set(load_plugins(actions, Action))
 METRICS = {
