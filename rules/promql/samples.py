@@ -13,6 +13,8 @@ import numpy as np
 
 from rules.promql.vector import Bools, Floats, Ints
 
+_NARROW = 16  # columns that Python adds up faster than NumPy, which is called for each row
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -92,6 +94,10 @@ def add(total: Floats, lost: Floats, more: Floats) -> tuple[Floats, Floats]:
 
 def compensated(rows: Floats) -> tuple[Floats, Floats]:
     """The sums over rows and the digits that they lost."""
+    if rows.shape[1] <= _NARROW:
+        sums = [_compensated(column) for column in rows.T.tolist()]
+        total, lost = np.array(sums, np.float64).reshape(-1, 2).T
+        return total, lost
     total, lost = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     for row in rows:
         added = total + row
@@ -99,6 +105,16 @@ def compensated(rows: Floats) -> tuple[Floats, Floats]:
         lost += (total - (added - part)) + (row - part)
         total = added
     return total, np.where(np.isinf(total), 0.0, lost)
+
+
+def _compensated(values: list[float]) -> tuple[float, float]:
+    total = lost = 0.0
+    for value in values:
+        added = total + value
+        part = added - total
+        lost += (total - (added - part)) + (value - part)
+        total = added
+    return total, 0.0 if math.isinf(total) else lost
 
 
 def quantile_places(phi: float, counts: Ints) -> tuple[Ints, Ints, Floats]:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.acceptance.conftest import custode
 
@@ -64,7 +65,9 @@ def test_the_dialect_can_be_chosen(tmp_path: Path, compat: str, status: int) -> 
 def test_unit_tests_pass_and_fail(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     shutil.copy(SHIPPED / "disks.yml", tmp_path)
-    text = (SHIPPED / "tests" / "disks.yml").read_text()
+    document = yaml.safe_load((SHIPPED / "tests" / "disks.yml").read_text())
+    document["tests"] = [next(test for test in document["tests"] if "9.9%" in str(test))]  # the others take their time
+    text = yaml.safe_dump(document, allow_unicode=True, width=10_000)
     (tmp_path / "tests" / "good.yml").write_text(text)
     (tmp_path / "tests" / "bad.yml").write_text(text.replace("9.9%", "9.8%"))
     good = custode("rules", "test", "tests/good.yml", cwd=tmp_path)

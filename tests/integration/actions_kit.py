@@ -92,7 +92,7 @@ class Ground:
     sql: asyncpg.Connection
     store: Path
     held: list[asyncpg.Connection] = field(default_factory=list)
-    run_id: str = "0123456789ab"
+    run_id: str = field(default_factory=lambda: uuid4().hex[:12])  # others test the same action at the same time
 
     @property
     def copy(self) -> Path:

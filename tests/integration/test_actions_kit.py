@@ -52,7 +52,7 @@ class Trial:
     def job(self, data: Mapping[str, Any] | None = None, **fields: Any) -> Job:
         places = {"local": self.ground.store, "offsite": self.ground.copy}
         stores = {name: LocalStore(LocalStore.Options(path=path)) for name, path in places.items()}
-        more: dict[str, Any] = {"run_id": "0123456789ab", "attempt": len(self.jobs) + 1, "stores": stores}
+        more: dict[str, Any] = {"run_id": self.ground.run_id, "attempt": len(self.jobs) + 1, "stores": stores}
         more |= {"data": json.loads(json.dumps(data or {}))} | fields
         others = {self.environment.name: self.environment, **self.case.others(self.ground.dsn, self.ground.database)}
 

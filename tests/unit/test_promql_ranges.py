@@ -15,6 +15,7 @@ from rules import QueryError, SampleStore
 from rules.labels import Labels
 from rules.promql.evaluation import Dialect, Evaluation, Moment
 from rules.promql.ranges import RANGES, apply, over_range
+from rules.promql.samples import compensated
 from rules.promql.vector import Floats, Series, Vector
 from rules.promql.windows import Range, Window, Windows
 
@@ -345,3 +346,12 @@ def test_against_the_loops_of_prometheus(values: list[float]) -> None:
     assert found("resets") == sum(after < before for before, after in pairwise(values))
     if any(value != values[0] for value in values):
         assert found("deriv") == slope(values, rows.times)
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=30))
+def test_few_sums_are_to_the_last_digit_what_many_are(column: list[float]) -> None:
+    few, many = (np.tile(np.array([column]).T, (1, width)) for width in (1, 40))
+    with np.errstate(all="ignore"):
+        one, all_ = compensated(few), compensated(many)
+    for alone, beside in zip(one, all_, strict=True):
+        np.testing.assert_array_equal(np.repeat(alone, 40), beside)
