@@ -55,7 +55,7 @@ async def ears(sql: asyncpg.Connection, *environments: Environment) -> AsyncIter
 
 
 async def listens(sql: asyncpg.Connection) -> bool:
-    return bool(await sql.fetchval(f"select exists ({PID} and query ~* 'listen')"))
+    return bool(await sql.fetchval(f"select exists ({PID} and query ~* 'listen' and state = 'idle')"))
 
 
 @pytest.fixture(autouse=True)
