@@ -35,13 +35,13 @@ from daemon.telemetry import Telemetry
 from daemon.telling import Telling
 from daemon.views.environment import Environments
 from daemon.views.schema_diff import SchemaDiffs
-from daemon.web import WebServer
 from daemon.web.access.access import make_access, open_access
 from daemon.web.actions import action_routes
 from daemon.web.environments import environment_routes
 from daemon.web.identity import Identity
 from daemon.web.openapi import openapi_routes
 from daemon.web.prometheus import prometheus_routes
+from daemon.web.server import WebServer
 from daemon.web.status import status_routes
 from daemon.world import DaemonWorld
 from fleet.errors import CustodeError, DaemonError

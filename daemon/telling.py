@@ -20,10 +20,10 @@ from daemon.silences import Muting, SilenceKeeper, Silences
 from daemon.slack.app import Slack, Surroundings
 from daemon.status import Board
 from daemon.telemetry import Telemetry
-from daemon.web import Register
 from daemon.web.access.access import Access
 from daemon.web.alert import alert_routes
 from daemon.web.identity import Identity
+from daemon.web.routes import Register
 from daemon.web.silences import silence_routes
 from daemon.web.webhooks import webhook_routes
 from fleet.secrets import Secrets

@@ -19,13 +19,13 @@ from daemon.actions.operators import Operators
 from daemon.config import Settings, parse
 from daemon.exposition import Page
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
 from daemon.web.access import Role, visitor
 from daemon.web.access.access import Access
 from daemon.web.access.cookies import COOKIE
 from daemon.web.access.policy import read_policy
 from daemon.web.access.tokens import digest_of
 from daemon.web.routes import Register, Route, registering
+from daemon.web.server import WebServer
 from fleet.secrets import Secrets
 
 PASSWORDS = {"vera": "of-vera", "olga": "of-olga", "ada": "of-ada"}

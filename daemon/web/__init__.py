@@ -1,6 +1,4 @@
-"""The HTTP server: metrics, health, readiness, reload; other routes register themselves."""
+"""The HTTP server: metrics, health, readiness, reload; other routes register themselves.
 
-from daemon.web._server import WebServer
-from daemon.web.routes import Register
-
-__all__ = ["Register", "WebServer"]
+Nothing is imported here, as the command needs some of it and must begin quickly.
+"""

@@ -29,7 +29,7 @@ from prometheus_client.registry import Collector
 from collectors import Family, gauge
 from daemon.exposition import Page
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
+from daemon.web.server import WebServer
 from fleet.process import check_exit, running
 
 METRICS = 10

@@ -57,7 +57,7 @@ from collectors.tables import TablesCollector
 from collectors.vectors import VectorsCollector
 from daemon.exposition import Page
 from daemon.scrape import Scraper
-from daemon.web import WebServer
+from daemon.web.server import WebServer
 from fleet.embedded import EmbeddedServer
 from fleet.environment import Environment
 from fleet.process import running

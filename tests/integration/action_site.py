@@ -32,13 +32,13 @@ from daemon.actions.views import (
 )
 from daemon.exposition import Page
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
 from daemon.web.access.access import Access
 from daemon.web.access.people import People
 from daemon.web.access.policy import AccessPolicy
 from daemon.web.access.tokens import digest_of
 from daemon.web.actions import action_routes
 from daemon.web.identity import Identity
+from daemon.web.server import WebServer
 from fleet.errors import SecretError, StateAwayError
 from fleet.secrets import Secrets
 

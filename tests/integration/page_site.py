@@ -25,12 +25,12 @@ from daemon.queries import Queries
 from daemon.silences import Silences
 from daemon.status import Board
 from daemon.telemetry import Reload, Telemetry
-from daemon.web import WebServer
 from daemon.web.access import Role
 from daemon.web.access.access import Access
 from daemon.web.access.cookies import COOKIE
 from daemon.web.access.policy import AccessPolicy
 from daemon.web.routes import Route, add_routes
+from daemon.web.server import WebServer
 from fleet.secrets import Secrets, SecretText
 from rules import AlertView, GroupView, SampleStore
 from tests.integration.engines import Daemon

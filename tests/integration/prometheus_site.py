@@ -18,8 +18,8 @@ from collectors import counter, info
 from daemon.exposition import Page
 from daemon.queries import SAMPLES, Queries
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
 from daemon.web.prometheus import prometheus_routes
+from daemon.web.server import WebServer
 from rules import Dialect, Labels, RuleEngine, SampleStore, parse_text
 
 T = TypeVar("T")

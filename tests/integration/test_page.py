@@ -23,11 +23,11 @@ from daemon.queries import Queries
 from daemon.silences import Silences
 from daemon.status import PROMISES, Alert, Board, Cell, Row, State
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
 from daemon.web.access import Role
 from daemon.web.access.access import Access
 from daemon.web.access.policy import AccessPolicy
 from daemon.web.routes import Route, add_routes
+from daemon.web.server import WebServer
 from fleet.errors import StateAwayError
 from fleet.secrets import Secrets
 from rules import AlertView, GroupView, SampleStore

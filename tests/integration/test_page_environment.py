@@ -35,10 +35,10 @@ from daemon.status import Board
 from daemon.telemetry import Telemetry
 from daemon.views.environment import Environments, EnvironmentSummary, EnvironmentView
 from daemon.views.schema_diff import ComparisonView, SchemaDiffs
-from daemon.web import WebServer
 from daemon.web.access import VISITOR, Role, Visitor
 from daemon.web.environments import environment_routes
 from daemon.web.routes import add_routes
+from daemon.web.server import WebServer
 from fleet.plugins import load_plugins
 from fleet.secrets import Secrets
 from rules import SampleStore

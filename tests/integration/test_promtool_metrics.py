@@ -20,7 +20,7 @@ from daemon.exposition import Page
 from daemon.scrape import Batch
 from daemon.scrape._batch import about_environment, about_run
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
+from daemon.web.server import WebServer
 from fleet.plugins import load_plugins
 from fleet.process import running
 

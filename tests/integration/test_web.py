@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from collectors import Family, gauge
 from daemon.exposition import Page
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
 from daemon.web._metrics import metrics_handler
+from daemon.web.server import WebServer
 from fleet.errors import ConfigError, DaemonError
 
 FAMILY = Family(("n",), (gauge("served", "Served."),))

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from daemon.web import _server
+from daemon.web import server
 from daemon.web.access.access import Access
 from daemon.web.control_socket import socket_path
 from tests.access_site import Site, access_of, made, settings_with
@@ -64,7 +64,7 @@ async def at_socket(folder: Path) -> AsyncIterator[Client]:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /-/healthy HTTP/1.1\r\nHost: ", HEALTHY, HEALTHY + HEALTHY[:9]])
 async def test_who_asks_for_nothing_is_let_go(access: Access, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(_server, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
     async with made(access) as site, connected(site) as client:
         client.writer.write(sent)
         assert (await client.rest_of()).count(b"healthy.") == sent.count(HEALTHY)
@@ -74,7 +74,7 @@ async def test_connections_are_bounded(access: Access, tmp_path: Path, monkeypat
     """And those over the control socket apart from the others."""
     counted: list[str] = []
     access.count = counted.append
-    monkeypatch.setattr(_server, "most_connections", lambda _wanted=0: 2)
+    monkeypatch.setattr(server, "most_connections", lambda _wanted=0: 2)
     async with made(access, control=tmp_path) as site:
         async with AsyncExitStack() as stack:
             for opened in (connected(site), connected(site), at_socket(tmp_path), at_socket(tmp_path)):

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 
 from daemon.app import Custode
-from daemon.web import WebServer
 from daemon.web.access import Role
 from daemon.web.access.cookies import COOKIE
 from daemon.web.access.csrf import HEADER
 from daemon.web.access.guard import RELOAD
 from daemon.web.routes import Route, known_routes, registering, route_of
+from daemon.web.server import WebServer
 from tests.access_site import (
     ROLES,
     TOKENS,

@@ -18,8 +18,8 @@ from daemon.exposition import Page
 from daemon.silences import Silences
 from daemon.state import StateDatabase
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
 from daemon.web.identity import Identity
+from daemon.web.server import WebServer
 from daemon.web.silences import silence_routes
 from fleet.secrets import SecretText
 from tests.integration.action_site import make_access

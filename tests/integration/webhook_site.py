@@ -18,10 +18,10 @@ from daemon.actions.port import ActionsPort
 from daemon.config import AccessSettings, OperatorSettings
 from daemon.exposition import Page
 from daemon.telemetry import Telemetry
-from daemon.web import WebServer
 from daemon.web.access.access import Access
 from daemon.web.access.policy import AccessPolicy
 from daemon.web.identity import Identity
+from daemon.web.server import WebServer
 from daemon.web.webhooks import webhook_routes
 from daemon.webhooks import signed
 from fleet.secrets import Secrets
