@@ -52,7 +52,8 @@ from rules import Lasting, Transition
 
 log = structlog.get_logger()
 
-# the default of 700 objects is reached many times in one evaluation of many alerts, none of which are garbage
+# the default of 700 objects is reached many times in one evaluation of many alerts, none of which are garbage; and the
+# next generation is looked at each second time, as it holds everybody up for as long as it has grown
 GARBAGE_THRESHOLDS = (10_000, 1, 1_000)
 # a loop that comes round takes the interpreter's lock several times from threads that copy rows: 5 ms each by default
 SWITCH_SECONDS = 0.0005

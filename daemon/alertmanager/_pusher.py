@@ -113,9 +113,9 @@ class Pusher:
 
     async def drain(self, seconds: float) -> None:
         """Wait until what is known now was told to those that answer, at most so long."""
-        await self._offer()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
+                await self._offer()
                 for queue in self._queues:
                     if self._metrics.of[queue.client.url].up is not False:
                         await queue.idle.wait()

@@ -50,7 +50,7 @@ _COMMANDS: Mapping[str, str] = {
 
 
 def build(words: Sequence[str]) -> typer.Typer:
-    """The application with the command that `words` begin with; without one, what its help says of each."""
+    """The application with the command that `words` call; without one, what its help says of each."""
     app = typer.Typer(
         name="custode",
         help="Keeps fleets of PostgreSQL + pgvector environments backed up, in step and healthy.",
@@ -59,8 +59,9 @@ def build(words: Sequence[str]) -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_options)
-    if words and words[0] in _COMMANDS:
-        import_module(f"daemon.cli._{words[0].replace('-', '_')}").register(app)
+    name = next((word for word in words if not word.startswith("-")), "")
+    if name in _COMMANDS:
+        import_module(f"daemon.cli._{name.replace('-', '_')}").register(app)
         add_epilogs(app)
         return app
     for name, summary in _COMMANDS.items():

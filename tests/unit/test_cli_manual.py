@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from daemon.cli._complete import VARIABLE, words
+from daemon.cli._main import build
 from daemon.cli._manual import EXAMPLES, EXIT_STATUS
 from daemon.reference._errors import error_kinds, errors_reference
 from tests.unit.commands import ROOT, SUMMARIES
@@ -39,6 +41,12 @@ def test_the_first_help_has_a_short_sentence_for_each_command() -> None:
         assert summary[0].isupper(), summary
         assert summary.endswith("."), summary
         assert len(summary) <= 60, f"{summary} is cut off at 80 columns"
+
+
+def test_a_command_behind_an_option_is_the_command_itself() -> None:
+    for called in (["--", "token"], ["token"]):
+        root: Any = get_command(build(called))
+        assert [name for name, command in root.commands.items() if command.epilog] == ["token"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
