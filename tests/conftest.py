@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 import time
@@ -50,15 +51,30 @@ def server(scratch: Path) -> Iterator[EmbeddedServer]:
     running.stop()
 
 
+@pytest.fixture(scope="session")
+def template(server: EmbeddedServer) -> str:
+    """The name of a database with pgvector and unaccent, to make others from."""
+    name = "t_template"
+
+    async def make() -> None:
+        admin = await asyncpg.connect(server.dsn())
+        await admin.execute(f"create database {name}")
+        connection = await asyncpg.connect(server.dsn(name))
+        await connection.execute("create extension vector; create extension unaccent")
+        await connection.close()
+        await admin.execute(f"alter database {name} is_template true allow_connections false")
+        await admin.close()
+
+    asyncio.run(make())
+    return name
+
+
 @pytest.fixture
-async def database(server: EmbeddedServer) -> AsyncIterator[str]:
+async def database(server: EmbeddedServer, template: str) -> AsyncIterator[str]:
     """The name of a new, empty database with pgvector and unaccent."""
     name = f"t_{uuid.uuid4().hex[:12]}"
     admin = await asyncpg.connect(server.dsn())
-    await admin.execute(f'create database "{name}"')
-    connection = await asyncpg.connect(server.dsn(name))
-    await connection.execute("create extension vector; create extension unaccent")
-    await connection.close()
+    await admin.execute(f'create database "{name}" template {template}')
     yield name
     await admin.execute(f'drop database if exists "{name}" with (force)')
     await admin.close()

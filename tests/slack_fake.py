@@ -83,7 +83,7 @@ class FakeSlack:
     def fail(self, method: str, **fault: Any) -> None:
         self.faults[method].append(Fault(**fault))
 
-    async def until(self, holds: Any, seconds: float = 15.0) -> None:
+    async def until(self, holds: Any, seconds: float = 60.0) -> None:
         """Wait until `holds()` is true, looking whenever something has changed here."""
         try:
             async with asyncio.timeout(seconds):

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import zstandard
 
 from fleet.backups import DatabaseSnapshot, Manifest, TableCopy, backup_id, read_manifests, write_manifest
+from fleet.backups.chunks import Chunk, Chunks
 from fleet.backups.garbage import read_garbage
-from fleet.backups.index import Chunk, TableIndex, digest, encode_index
+from fleet.backups.index import TableIndex, digest, encode_index
 from fleet.backups.manifest import INDEXES, pool_prefixes
 from fleet.backups.pool import Pool, read_inventory, write_inventory
 from fleet.errors import StoreError
@@ -54,7 +55,7 @@ async def make_snapshot(
         stored += blob.size_bytes
     index = TableIndex(
         format="binary", columns=("id",), signature="s", filenode=1, blocks=8, read_at=at,
-        objects=tuple(objects), chunks=tuple(chunks),
+        objects=tuple(objects), chunks=Chunks.of(chunks),
     )  # fmt: skip
     encoded = encode_index(index)
     plain_bytes = sum(chunk.plain_bytes for chunk in chunks)

@@ -122,12 +122,16 @@ async def detail(connection: AsyncConnection, run: Run) -> RunDetail:
     return RunDetail(run, tuple(views), tuple(await answers(connection, run.id)))
 
 
-async def claim(connection: AsyncConnection, run_id: str, owner: str) -> Run | None:
-    """Take a run that wants a turn, or that a process left in the middle; None where there is nothing to do."""
+async def claim(connection: AsyncConnection, run_id: str, owner: str, now: float) -> Run | None:
+    """Take a run that wants a turn, or that a process left in the middle; None where there is nothing to do yet.
+
+    Calls come twice, and late ones to a run that has parked again: none of them shortens a wait.
+    """
     died = RUN.c.state == "running"
     query = (
         update(RUN)
         .where(RUN.c.id == run_id, RUN.c.state.in_(("queued", "running")))
+        .where(or_(RUN.c.not_before.is_(None), RUN.c.not_before <= now))
         .values(
             state="running",
             attempt=RUN.c.attempt + 1,

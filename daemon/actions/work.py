@@ -58,7 +58,7 @@ class Work:
             asyncio.CancelledError: the daemon stops; the run is free for others.
         """
         async with self.means.state.begin(durable=False) as connection:
-            run = await runs.claim(connection, run_id, self.owner)
+            run = await runs.claim(connection, run_id, self.owner, self.means.now())
             if run is None:
                 return None
             # what was parked or paused, nobody had

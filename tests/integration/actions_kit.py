@@ -36,7 +36,7 @@ from tests.integration import migration_trouble as migrated
 from tests.integration import restore_trouble as restored
 from tests.integration import stored_trouble as stored
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 async def anybody() -> None:

@@ -66,7 +66,7 @@ async def names(one: Alertmanager, **status: str) -> list[str]:
     )
 
 
-async def until_async(true: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until_async(true: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not await true():  # noqa: ASYNC110 - whoever makes it true tells nobody
             await asyncio.sleep(0.05)

@@ -149,7 +149,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-async def until(true: Callable[[], object], seconds: float = 30) -> None:
+async def until(true: Callable[[], object], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110 - whoever makes it true tells nobody
             await asyncio.sleep(0.02)

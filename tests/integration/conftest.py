@@ -1,7 +1,7 @@
 """Fixtures of the integration tests that live in files of their own."""
 
 from tests.integration.backups import log_in_as, make_job, store
-from tests.integration.engines import fleet_database, make_daemon, outage, world
+from tests.integration.engines import fleet_database, hardly_sweeps, make_daemon, outage, world
 from tests.integration.migration_works import blocker, second, works
 from tests.integration.refreshes import fleet
 from tests.integration.restores import content, restoring
@@ -18,6 +18,7 @@ __all__ = [
     "debian",
     "fleet",
     "fleet_database",
+    "hardly_sweeps",
     "log_in_as",
     "make_daemon",
     "make_job",

@@ -206,6 +206,12 @@ async def world(server: EmbeddedServer, fleet_database: str) -> AsyncIterator[Te
 
 
 @pytest.fixture
+def hardly_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens before a test gives up was not found by looking from time to time."""
+    monkeypatch.setattr("daemon.actions.engine.SWEEP_SECONDS", 120.0)
+
+
+@pytest.fixture
 async def make_daemon(
     world: TestWorld, open_state: Callable[[], Awaitable[StateDatabase]], tmp_path: Path
 ) -> AsyncIterator[MakeDaemon]:

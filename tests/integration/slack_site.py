@@ -77,7 +77,7 @@ class SlackSite:
         assert message is not None
         self.outbox.post(message)
 
-    async def root(self, said: str, channel: str = "C0GENERAL", seconds: float = 15.0) -> dict[str, Any]:
+    async def root(self, said: str, channel: str = "C0GENERAL", seconds: float = 60.0) -> dict[str, Any]:
         """The only first message in the channel, once it says that."""
         await self.fake.until(lambda: any(said in each["text"] for each in self.fake.roots(channel)), seconds)
         (found,) = self.fake.roots(channel)

@@ -184,7 +184,7 @@ async def test_what_a_dead_one_worked_on_is_taken_over_when_its_heart_stops(stat
         )
     async with Worker(state, "qa").serving() as worker:
         await until(lambda: worker.names == ["a", "b"])
-        assert worker.taken[0][1] - begun < 3.9 < worker.taken[1][1] - begun
+        assert worker.taken[1][1] - begun > 3.9, "the heart of this one beat until then"
         await until(lambda: empty(state))
 
 

@@ -223,7 +223,7 @@ async def test_it_writes_by_itself_and_idles_quietly(daemon: Starter) -> None:
     a = await daemon("a")
     await firing_on(a)
     task = asyncio.get_running_loop().create_task(a.mirror.serve())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(await rows(a.state)) < 2:  # noqa: ASYNC110 - a row in a database
             await asyncio.sleep(0.02)
     task.cancel()

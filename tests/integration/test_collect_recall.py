@@ -117,7 +117,7 @@ async def test_a_locked_table_keeps_what_was_known_of_it(searched: Site) -> None
     collector = RecallCollector(RecallCollector.Options())
     before = samples(await collector.collect(searched.target()))
     holder = await searched.connect()
-    async with holder.transaction(), asyncio.timeout(5):
+    async with holder.transaction(), asyncio.timeout(60):
         await holder.execute("lock table chunks in access exclusive mode")
         target = searched.target()
         after = samples(await collector.collect(target))

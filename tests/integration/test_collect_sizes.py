@@ -41,7 +41,7 @@ async def test_a_table_without_indexes_has_zero_bytes_of_them(site: Site) -> Non
 async def test_what_is_locked_is_absent_and_delays_nothing(site: Site, statement: str) -> None:
     await site.sql.execute(_TABLES)
     holder = await site.connect()
-    async with holder.transaction(), asyncio.timeout(0.9):  # below lock_timeout
+    async with holder.transaction():  # a wait for it would end by lock_timeout, with an error
         await holder.execute(statement)
         found = await collected(SizesCollector, site.target())
     await holder.close()
@@ -57,7 +57,7 @@ async def test_what_is_locked_is_absent_and_delays_nothing(site: Site, statement
 async def test_who_waits_for_an_exclusive_lock_counts_as_holding_it(site: Site) -> None:
     await site.sql.execute(_TABLES)
     holder, waiter = await site.connect(), await site.connect()
-    async with asyncio.TaskGroup() as group, holder.transaction(), asyncio.timeout(5):
+    async with asyncio.TaskGroup() as group, holder.transaction(), asyncio.timeout(60):
         await holder.execute("select from a limit 1")
         group.create_task(waiter.execute("begin; lock table a; rollback"))
         while not await site.sql.fetchval("select exists (select from pg_locks where not granted)"):

@@ -16,7 +16,7 @@ from daemon.actions.views import Answer, LedgerFilter, Run
 from daemon.config import OperatorSettings
 from fleet.errors import ActionError
 from tests.integration.engines import Daemon, MakeDaemon, TestWorld, request
-from tests.integration.scripted import Dangerous, Destructive
+from tests.integration.scripted import SOON, Dangerous, Destructive
 
 # preprod asks for one approval of what is dangerous, for two of what is destructive
 ONE = {"environment": "preprod", "action": "dangerous"}
@@ -171,7 +171,7 @@ async def test_an_answer_is_to_the_plan_that_was_seen(make_daemon: MakeDaemon, w
     await say("bruno", digest=say.run.digest or "")
     action.objects = ({"relname": "documents"},)
     await say("carla")
-    await asyncio.wait_for(_planned_again(daemon, say.run), 10)
+    await asyncio.wait_for(_planned_again(daemon, say.run), SOON)
     run = (await daemon.people.run(say.run.id)).run
     assert run.digest != say.run.digest
     assert (run.expires_at or 0) > (say.run.expires_at or 0), "another question, with all the time"

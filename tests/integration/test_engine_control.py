@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -67,11 +66,9 @@ async def test_cancel_in_the_middle_of_a_step(make_daemon: MakeDaemon, world: Te
     daemon = await make_daemon(action)
     run = await daemon.ask(request())
     await gate.until_reached()
-    begun = time.monotonic()
     assert (await daemon.people.cancel(run.id, "anna", via="cli", reason="wrong one")).state is RunState.RUNNING
     await daemon.people.pause(run.id, "bruno", via="cli")
     run = await daemon.until(run)
-    assert time.monotonic() - begun < 9
     assert (run.result, run.outcome) == (Result.CANCELLED, "cancelled by anna")
     assert (ended, action.done) == (["cancelled"], ["qa/first", "qa/undone"])
     assert (run.before, run.after) == ({"rows": 7}, {})

@@ -20,7 +20,7 @@ from daemon.actions.views import Run
 from daemon.actions.work import MOST_DEATHS
 from fleet.errors import ActionError, ConnectError
 from tests.integration.engines import Daemon, MakeDaemon, TestWorld, request, until
-from tests.integration.scripted import Gate, Raises, Scripted, pass_by
+from tests.integration.scripted import SOON, Gate, Raises, Scripted, pass_by
 
 
 async def left_behind(make_daemon: MakeDaemon, action: Scripted, **row: Any) -> Run:
@@ -44,7 +44,7 @@ async def sleeper(daemon: Daemon) -> AsyncIterator[Turn]:
     """A turn in its first step, of a process that has gone to sleep in it."""
     run = await daemon.ask(request())
     async with daemon.state.begin() as connection:
-        claimed = await runs.claim(connection, run.id, "sleeper")
+        claimed = await runs.claim(connection, run.id, "sleeper", daemon.world.now())
         assert claimed is not None
         claimed = await runs.write(connection, claimed, begun_at=daemon.world.now())
         await runs.begin_step(connection, claimed, 1, "first", daemon.world.now())
@@ -66,7 +66,7 @@ async def test_a_daemon_that_stops_hands_over_at_once(make_daemon: MakeDaemon, w
     await one.stop()
     action.second = pass_by
     two = await make_daemon(action)
-    run = await two.until(run, seconds=9)
+    run = await two.until(run)
     assert (run.result, run.attempt, run.deaths) == (Result.FIXED, 2, 0)
     assert action.done == ["qa/first", "qa/second"]
     steps = (await two.people.run(run.id)).steps
@@ -90,7 +90,7 @@ async def test_all_attempts_see_the_same_beginning(make_daemon: MakeDaemon) -> N
     await one.stop()
     gate.go.set()
     two = await make_daemon(action)
-    run = await two.until(run, seconds=9)
+    run = await two.until(run)
     assert run.attempt == 2
     assert seen == [run.begun_at, run.begun_at]
 
@@ -99,7 +99,7 @@ async def test_a_daemon_that_vanished_is_replaced(make_daemon: MakeDaemon) -> No
     action = Scripted()
     run = await left_behind(make_daemon, action)
     daemon = await make_daemon(action)
-    run = await daemon.until(run, seconds=9)
+    run = await daemon.until(run)
     assert (run.result, run.attempt, run.deaths) == (Result.FIXED, 2, 1)
     assert action.done == ["qa/first", "qa/second"]
     entries = await daemon.entries(run)
@@ -224,7 +224,7 @@ async def test_a_pulse_that_finds_another_at_it_ends_the_work(make_daemon: MakeD
     gate.reached.clear()
     two = await make_daemon(action)
     await gate.until_reached()
-    await asyncio.wait_for(ended.wait(), 9)
+    await asyncio.wait_for(ended.wait(), SOON)
     await until(lambda: one.engine.running() == [])
     gate.go.set()
     run = await two.until(run)

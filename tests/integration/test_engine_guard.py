@@ -161,6 +161,7 @@ async def test_who_may_not_stop_is_refused_and_that_is_on_record(make_daemon: Ma
     assert [each.facts["decision"] for each in entries] == ["refused"] * 2
 
 
+@pytest.mark.usefixtures("hardly_sweeps")
 @pytest.mark.parametrize(
     ("second", "limits", "ground"),
     [
@@ -184,7 +185,7 @@ async def test_the_second_waits_for_the_first_and_follows_at_once(
     assert first.id in (waiting.parked or "")
     gate.go.set()
     first = await daemon.until(first)
-    waiting = await daemon.until(waiting, seconds=9)  # and not when the next sweep finds it
+    waiting = await daemon.until(waiting)
     assert [first.result, waiting.result] == [Result.FIXED] * 2
 
 
@@ -222,7 +223,7 @@ async def test_what_is_held_up_in_the_middle_keeps_nobody_out_and_asks_again_for
         await daemon.later(6)
     await parked(daemon, run, "conflict")
     meanwhile.go.set()
-    ended = [await daemon.until(each, seconds=15) for each in (run, rival)]
+    ended = [await daemon.until(each) for each in (run, rival)]
     assert [each.result for each in ended] == [Result.FIXED] * 2
     assert (ended[0].ended_at or 0) >= (ended[1].ended_at or 0)
 

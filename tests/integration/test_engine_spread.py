@@ -9,7 +9,7 @@ import pytest
 from daemon.actions import Result
 from daemon.actions.views import Run
 from tests.integration.engines import Daemon, MakeDaemon, TestWorld, request, until
-from tests.integration.scripted import Gate, Scripted, pass_by
+from tests.integration.scripted import SOON, Gate, Scripted, pass_by
 
 
 async def owner(daemon: Daemon, run: Run) -> str | None:
@@ -30,15 +30,17 @@ async def test_work_goes_where_the_environment_is_looked_after(make_daemon: Make
     assert sorted(action.done) == sorted(f"{name}/{step}" for name in runs for step in ("first", "second"))
 
 
+@pytest.mark.usefixtures("hardly_sweeps")
 async def test_nobody_looks_after_it_so_it_waits(make_daemon: MakeDaemon) -> None:
     daemon = await make_daemon(Scripted(), environments=["qa2"])
     run = await daemon.ask(request())
     assert (await daemon.until(await daemon.ask(request("k2", "qa2")))).result is Result.FIXED
     assert (await daemon.people.run(run.id)).run.attempt == 0
     daemon.engine.serve_environments(["qa"])
-    assert (await daemon.until(run, seconds=5)).result is Result.FIXED
+    assert (await daemon.until(run)).result is Result.FIXED
 
 
+@pytest.mark.usefixtures("hardly_sweeps")
 async def test_an_environment_moves_with_what_is_queued_and_what_runs(
     make_daemon: MakeDaemon, world: TestWorld
 ) -> None:
@@ -57,9 +59,9 @@ async def test_an_environment_moves_with_what_is_queued_and_what_runs(
     action.second = pass_by
     one.engine.serve_environments(["dev"])
     two.engine.serve_environments(["qa"])
-    moved = await two.until(moves, seconds=5)
+    moved = await two.until(moves)
     assert (moved.result, moved.deaths) == (Result.FIXED, 0)
-    assert (await two.until(waits, seconds=5)).result is Result.FIXED
+    assert (await two.until(waits)).result is Result.FIXED
     assert await owner(one, stays) == "daemon0"
     gate.go.set()
     assert (await one.until(stays)).attempt == 1
@@ -73,9 +75,10 @@ async def test_a_daemon_stops_at_any_moment(make_daemon: MakeDaemon, turns: int)
     for _ in range(turns):
         await asyncio.sleep(0)
     daemon.engine.look()
-    await asyncio.wait_for(daemon.stop(), 5)
+    await asyncio.wait_for(daemon.stop(), SOON)
 
 
+@pytest.mark.usefixtures("hardly_sweeps")
 async def test_a_daemon_wakes_those_that_wait_for_room_elsewhere(make_daemon: MakeDaemon) -> None:
     gate = Gate()
     action = Scripted(first=gate, store="s3")
@@ -91,4 +94,4 @@ async def test_a_daemon_wakes_those_that_wait_for_room_elsewhere(make_daemon: Ma
     await until(waits)
     gate.go.set()
     assert (await one.until(first)).result is Result.FIXED
-    assert (await two.until(second, seconds=5)).result is Result.FIXED
+    assert (await two.until(second)).result is Result.FIXED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,7 +14,7 @@ from daemon.actions.port import NotAllowedError
 from daemon.actions.views import LedgerFilter
 from fleet.errors import ActionError, StateAwayError
 from tests.integration.engines import Daemon, MakeDaemon, Outage, TestWorld, request, until
-from tests.integration.scripted import Gate, Raises, Scripted, Size
+from tests.integration.scripted import SOON, Gate, Raises, Scripted, Size
 
 
 async def noticed(daemon: Daemon) -> None:
@@ -36,7 +35,7 @@ async def test_what_is_asked_meanwhile_is_refused_and_on_record_afterwards(
             await daemon.people.submit(request(by="dario"))
         assert len(spool.read_text().splitlines()) == 3
         assert spool.stat().st_mode & 0o777 == 0o600
-    await asyncio.wait_for(daemon.state.returned(), 10)
+    await asyncio.wait_for(daemon.state.returned(), SOON)
     await daemon.engine.sweep()
     await daemon.engine.sweep()
     assert not spool.exists()
@@ -128,10 +127,8 @@ async def test_work_is_taken_again_soon_after(make_daemon: MakeDaemon, outage: O
     await daemon.until(await daemon.ask(request("before")))
     async with outage():
         await noticed(daemon)
-    begun = time.monotonic()
-    await asyncio.wait_for(daemon.state.returned(), 10)
-    assert (await daemon.until(await daemon.ask(request()), seconds=12)).result is Result.FIXED
-    assert time.monotonic() - begun < 12
+    await asyncio.wait_for(daemon.state.returned(), SOON)
+    assert (await daemon.until(await daemon.ask(request()))).result is Result.FIXED
 
 
 async def test_no_room_for_connections_is_waited_out_without_spinning(make_daemon: MakeDaemon, outage: Outage) -> None:

@@ -17,7 +17,7 @@ from daemon.page import Live, Topic, live
 from tests.integration.engines import MakeDaemon, request, until
 from tests.integration.scripted import Gate, Scripted
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Stream:

@@ -195,7 +195,7 @@ async def test_it_asks_by_itself_and_idle_it_asks_the_database_nothing(world: Wo
     one = Schedules(world.state, world.engine.submit, lambda: begin + loop.time() - base)
     one.apply(environments())
     task = loop.create_task(one.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not world.engine.taken:  # noqa: ASYNC110 - the engine is told in its own time
             await asyncio.sleep(0.05)
     task.cancel()

@@ -190,7 +190,7 @@ async def test_no_lock_is_above_access_share_and_none_is_kept(site: Site, wanted
 
 async def test_a_locked_table_is_told_and_not_waited_for_long(site: Site, wanted: Catalogue) -> None:
     other = await site.connect()
-    async with other.transaction(), asyncio.timeout(5):
+    async with other.transaction(), asyncio.timeout(60):
         await other.execute("lock table app.books in access exclusive mode")
         with pytest.raises(asyncpg.LockNotAvailableError):
             await read_catalogue(site.sql)

@@ -131,7 +131,7 @@ async def test_a_query_past_its_deadline_is_ended_on_the_server_too(
         await running.until(lambda: running.scraper.not_ready() is None)
         [batch] = running.of("qa", "sleeper")
         assert batch.error == "not finished within 0.3 s"
-        assert 0.2 < batch.duration < 5
+        assert 0.2 < batch.duration < 60  # it would sleep for an hour
         assert running.value("custode_collector_success", collector="sleeper") == "0"
         assert running.value("custode_collector_success", collector="probe") == "1"
         assert not await sql.fetchval("select count(*) from pg_stat_activity where wait_event = 'PgSleep'")

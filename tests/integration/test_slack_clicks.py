@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -233,7 +232,7 @@ async def test_a_state_database_that_is_away_is_said_and_nothing_is_done(make_sl
         await site.whisper("The state database is away")
     await until(lambda: site.daemon.state.away is None)
     await site.click(root, "approve")
-    await site.root("not fixed", seconds=60)  # the engine's queue takes its time to come back
+    await site.root("not fixed")  # the engine's queue takes its time to come back
 
 
 async def test_the_socket_comes_back_after_slack_was_gone(make_slack: MakeSlack, slack: FakeSlack) -> None:
@@ -301,10 +300,8 @@ async def test_clicks_over_http_count_once_signed_and_fresh(make_slack: MakeSlac
                 assert answer.status == 401, case
         async with http.post(url, data=b"payload=\xff", headers=headers) as answer:
             assert answer.status == 401
-        began = time.monotonic()
         async with http.post(url, data=body, headers=headers) as answer:
             assert answer.status == 200
-        assert time.monotonic() - began < 3
         async with http.post(url, data=body, headers=headers) as answer:
             assert answer.status == 401  # again
         empty, its = signed([], now)

@@ -170,7 +170,7 @@ async def test_a_storm_is_one_message_and_questions_stand_out_of_it(make_slack: 
     await site.fake.until(lambda: any("awaiting approval" in each["text"] for each in site.fake.roots()))
     for number in range(20):
         site.change("resolved", CRITICAL | {"alertname": f"Alert{number}"})
-    await site.fake.until(lambda: any("17, of which 0 still" in each["text"] for each in site.fake.roots()), 30)
+    await site.fake.until(lambda: any("17, of which 0 still" in each["text"] for each in site.fake.roots()))
     assert len(site.fake.roots()) == 5
 
 
@@ -181,11 +181,11 @@ async def test_five_hundred_alerts_while_slack_asks_to_wait(make_slack: MakeSlac
     slack.fail("chat.update", status=429, retry_after=4, times=2)
     for number, name in enumerate(names):
         site.change("firing", CRITICAL | {"alertname": name, "relname": f"table{number}"})
-    await slack.until(lambda: any("*: 45, of which 45" in each["text"] for each in slack.roots()), 60)
+    await slack.until(lambda: any("*: 45, of which 45" in each["text"] for each in slack.roots()))
     for number, name in enumerate(names):
         site.change("resolved", CRITICAL | {"alertname": name, "relname": f"table{number}"})
     await slack.until(lambda: any("*: 45, of which 0" in each["text"] for each in slack.roots()), 90)
-    await slack.until(lambda: sum("resolved" in each["text"] for each in slack.roots()) == 5, 60)
+    await slack.until(lambda: sum("resolved" in each["text"] for each in slack.roots()) == 5)
     assert len(slack.roots()) == 6
     assert all(len(set(told := slack.replies(each["ts"]))) == len(told) for each in slack.roots())
 
@@ -246,7 +246,7 @@ async def test_a_daemon_that_ended_before_it_noted_a_message_does_not_double_it(
     assert slack.calls["conversations.history"] == 0, "it did not come to look whether it was posted"
     after = await make_slack()
     after.change("resolved")
-    await after.root("resolved", seconds=60)
+    await after.root("resolved")
     assert slack.calls["conversations.history"] > 0
 
 
@@ -257,7 +257,7 @@ async def test_a_slack_that_was_down_ends_in_the_right_state(make_slack: MakeSla
     site.change("resolved")
     site.change("firing", CRITICAL | {"alertname": "Other"})
     await slack.start()
-    await slack.until(lambda: len(slack.roots()) == 2, 60)
+    await slack.until(lambda: len(slack.roots()) == 2)
     await slack.until(lambda: {"resolved", "firing"} == {each["text"].split(": ")[-1] for each in slack.roots()})
 
 

@@ -207,7 +207,7 @@ async def test_one_broken_connection_is_an_error_of_ours_and_the_next_is_good(st
             with pytest.raises(StateAwayError, match="broke"):
                 await within(state, break_it)
             assert state.away is not None
-            await asyncio.wait_for(state.returned(), 4.5)
+            await asyncio.wait_for(state.returned(), SOON)
             assert await one(state, "select count(*) from switch") == 0
         # those that wait in the pool, broken unseen
         other = await state.connect()
@@ -217,7 +217,7 @@ async def test_one_broken_connection_is_an_error_of_ours_and_the_next_is_good(st
         )
         await other.close()
         await asyncio.sleep(0)
-        await asyncio.wait_for(state.returned(), 4.5)
+        await asyncio.wait_for(state.returned(), SOON)
         for _ in range(3):
             assert await one(state, "select 1") == 1
 
@@ -277,15 +277,14 @@ async def test_a_frozen_server_is_away_and_nobody_waits_for_it(
         listening = await embedded.connect()
         server = psutil.Process(postmaster(data_dir))
         processes = [server, *server.children()]
-        begun = time.monotonic()
         try:
             for process in processes:
                 process.suspend()
-            with pytest.raises(StateAwayError):
-                await one(embedded, "select 1")
+            async with asyncio.timeout(SOON):
+                with pytest.raises(StateAwayError):
+                    await one(embedded, "select 1")
             assert embedded.away is not None
             assert listening.is_closed()
-            assert time.monotonic() - begun < 3
         finally:
             for process in processes:
                 process.resume()

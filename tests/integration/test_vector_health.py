@@ -134,4 +134,4 @@ async def test_the_curve_of_recall(sql: asyncpg.Connection) -> None:
     ratios = [point.recall.ratio for point in curve]
     assert ratios == sorted(ratios)
     assert ratios[0] < 0.6 < ratios[-1] <= 1
-    assert all(0 < point.seconds < 1 for point in curve)
+    assert all(point.seconds > 0 for point in curve)

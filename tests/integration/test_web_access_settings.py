@@ -149,7 +149,7 @@ async def test_a_web_yml_that_changes_holds_at_once_and_a_broken_one_changes_not
     access = access_of(settings)
 
     async def logged(event: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not any(entry["event"] == event for entry in logs):  # noqa: ASYNC110 - nobody tells of a log
                 await asyncio.sleep(0.02)
 

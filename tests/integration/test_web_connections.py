@@ -15,7 +15,7 @@ from daemon.web.access.access import Access
 from daemon.web.control_socket import socket_path
 from tests.access_site import Site, access_of, made, settings_with
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 

@@ -132,7 +132,7 @@ async def test_the_daemon_says_that_it_lives_and_what_keeps_it_from_its_work(pee
     with capture_logs() as logs:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(heartbeat.run())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while len(peer.heard) < 2:  # noqa: ASYNC110 - the peer tells nobody
                     await asyncio.sleep(0.01)
                 trouble[0] = "no environment was read yet"
