@@ -65,6 +65,16 @@ async def test_numbers(sql: asyncpg.Connection, type_: str) -> None:
     assert await found(sql) == {("t", "c", "phone", 1)}
 
 
+async def test_values_larger_than_what_is_read_at_once(sql: asyncpg.Connection) -> None:
+    await sql.execute("create table t (id int, a text, b text)")
+    await sql.execute(
+        "insert into t select i, repeat('niente ', case when i % 50 = 0 then 200000 else i end) || $1, $1"
+        " from generate_series(1, 200) i",
+        f"{EMAIL}\n",
+    )
+    assert await found(sql) == {("t", "a", "email", 200), ("t", "b", "email", 200)}
+
+
 async def test_addresses_and_large_objects(sql: asyncpg.Connection) -> None:
     await sql.execute("create table t (c inet); insert into t values ('8.8.8.8'), ('10.1.1.1')")
     await sql.execute(f"select lo_from_bytea(0, convert_to('{EMAIL}', 'UTF8'))")

@@ -1,5 +1,3 @@
-import time
-
 import pytest
 
 from daemon.config._document import MAX_BYTES, DocumentError, location_text, read_document
@@ -89,19 +87,16 @@ def test_errors_quote_no_word_of_the_text() -> None:
     ],
     ids=["laughs", "itself", "itself in a mapping", "brackets", "dashes", "braces", "too deep"],
 )
-def test_bombs_are_refused_at_once(text: str) -> None:
-    started = time.monotonic()
+def test_bombs_are_refused(text: str) -> None:
+    """One that is let off would fill the memory, or go on until the suite's limit of time."""
     with pytest.raises(DocumentError):
         read_document(text)
-    assert time.monotonic() - started < 5
 
 
-def test_the_largest_file_is_read_in_reasonable_time() -> None:
+def test_the_largest_file_is_read() -> None:
     text = "".join(f"key{n}: value of key {n}\n" for n in range(24_000))
     assert 0.9 * MAX_BYTES < len(text) + 24_000 < 2 * MAX_BYTES
-    started = time.monotonic()
     assert len(read_document(text).value) == 24_000
-    assert time.monotonic() - started < 20
 
 
 def test_a_value_that_became_a_key_is_not_shown_whole() -> None:

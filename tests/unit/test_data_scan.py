@@ -15,6 +15,8 @@ from fleet.data.scan import NOBODY, Finding, Options, People, scan_options
 from fleet.data.scan.columns import Column, Content
 from fleet.data.scan.detectors import DETECTORS
 from fleet.data.scan.looking import Look, in_order
+from fleet.data.scan.people import _PIECE, APART, pieces, words_of
+from fleet.data.scan.phones import by_library, is_nobodys, phone_number
 from fleet.data.tables import Column as Masked
 from fleet.data.types import Family
 from fleet.policy import TIER_DEFAULTS, DataPolicy, Tier
@@ -42,6 +44,10 @@ def seen(*values: str, content: Content = Content.TEXT, options: Options | None 
     ("kind", "text", "value"),
     [
         ("email", "scrivi a Mario.Rossi@Studio-Rossi.it, grazie", "mario.rossi@studio-rossi.it"),
+        ("email", "a" * 70 + "@posta.it", "a" * 64 + "@posta.it"),
+        ("email", "\x1f(%Mario+x@posta.it", "%mario+x@posta.it"),
+        ("email", "é perché.è@posta.it", "perché.è@posta.it"),
+        ("phone", "è il 347-1234567", "+393471234567"),
         ("email", '{"da":"a+b@posta.ditta.it"}', "a+b@posta.ditta.it"),
         ("email", "mailto:a@perché.it", "a@perché.it"),
         ("phone", "tel. +39 347 1234567 2024", "+393471234567"),
@@ -155,6 +161,30 @@ def test_a_name_is_not_read_across_two_values() -> None:
     assert seen("Mario", "Rossi", options=Options(people=people())) == {}
 
 
+@pytest.mark.parametrize("begin", range(_PIECE - 12, _PIECE + 2))
+def test_a_name_is_read_wherever_a_large_text_is_cut(begin: int) -> None:
+    options = Options(people=people())
+    assert seen("niente", "-" * begin + "Mario e Rossi", "niente", options=options) == {Kind.NAME: 1}
+    assert seen("niente", "-" * begin + "Mario", "Rossi", options=options) == {}
+
+
+def test_words_are_the_same_however_a_text_is_cut() -> None:
+    rng = random.Random("words")  # noqa: S311 - test values
+    for _ in range(300):
+        text = "".join(rng.choice("aBò\u0301°ß|_7 -中Жℋ😀\ud800" + APART) for _ in range(30))
+        parts = list(pieces(text, rng.randrange(1, 9)))
+        assert "".join(parts) == text
+        assert [word for part in parts for word in words_of(part)] == words_of(text)
+
+
+def test_words_are_of_letters_without_accents_and_forms() -> None:
+    text = f"Nicolò O\u0301 STRASSE straße ﬁne Ｍａｒｉｏ ℋ Жук 中 n°3 €5 «è» a|b_c{APART}d\ud800e"
+    expected = "nicolo o strasse strasse fine mario h жук 中 n e a b c | d e"
+    assert " ".join(words_of(text)) == expected
+    many = [chr(code) for code in range(0x100, 0x250)]  # so many are replaced in another way
+    assert words_of(f"{' '.join(many)} {text}") == [word for each in (*many, text) for word in words_of(each)]
+
+
 def test_values_are_counted_not_matches() -> None:
     assert seen("a@b.it c@d.it", "", "niente", "e@f.it") == {Kind.EMAIL: 2}
 
@@ -189,6 +219,46 @@ def test_what_is_published_may_stand_there_but_not_what_is_a_users() -> None:
 )
 def test_numbers_count_where_many_of_a_column_pass(values: tuple[str, ...], expected: dict[Kind, int]) -> None:
     assert seen(*values, content=Content.NUMBER) == expected
+
+
+def test_values_are_told_apart_where_something_is_packed_in_them() -> None:
+    hidden = [r"\x" + f"nota: mario{number}@studio.it".encode().hex() for number in range(3)]
+    assert seen("niente", *hidden, "", *hidden, "niente") == {Kind.EMAIL: 6}
+    large = base64.b64encode(gzip.compress(b"x" * 300_000 + b" mario@studio.it ", mtime=0)).decode()
+    assert seen(large, "niente", large, hidden[0]) == {Kind.EMAIL: 3}
+    both = base64.b64encode(f"{hidden[0]} {FISCAL}".encode()).decode()
+    assert seen(both, hidden[1], both) == {Kind.EMAIL: 3, Kind.FISCAL_CODE: 2}
+
+
+SEPARATED = ("", " ", "-", ".", "/", "\xa0", "  ", "/ ")
+
+
+@pytest.mark.parametrize("country", ["", "+39", "0039", "+39 ", "0039-", "+ 39 ", "00 39 "])
+def test_italian_numbers_are_judged_as_the_library_does(country: str) -> None:
+    rng = random.Random(country)  # noqa: S311 - test values
+    begins = [f"{first}{rest:02}" for first in "03" for rest in range(100)]
+    judged = [
+        (value, phone_number(value), by_library(value))
+        for begin in (*begins, *begins, "0669", "06698", "0831", "99", "999", "9912")
+        for length in range(5, 13)
+        for digits in [begin + f"{rng.randrange(10**length):0{length}}"[: length - len(begin)]]
+        for value in [
+            country + "".join(digit + rng.choice(("", "", "", *SEPARATED)) for digit in digits[:-1]) + digits[-1]
+        ]
+    ]
+    assert [value for value, ours, theirs in judged if ours != theirs] == []
+    assert sum(ours is not None for _, ours, _ in judged) > 1000
+
+
+@pytest.mark.parametrize("begin", ["99", "+39", "0039", "+ 39 ", "00 (39) ", "+(39)-"])
+def test_what_begins_as_nobodys_number_has_no_other_in_it(begin: str) -> None:
+    rng = random.Random(begin)  # noqa: S311 - test values
+    for first in "1246789" if begin != "99" else "0123456789":
+        for _ in range(30):
+            value = begin + first + "".join(rng.choice("0123456789 -") for _ in range(12))
+            assert is_nobodys(value)
+            judge = by_library if begin == "99" else phone_number
+            assert [judge(value[:end]) for end in range(1, len(value) + 1)] == [None] * len(value)
 
 
 def test_a_users_number_counts_among_any_others() -> None:

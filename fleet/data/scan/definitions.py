@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from fleet.connections import Connection, Record
@@ -106,12 +107,12 @@ async def scan_statistics(
     known = {column.key: column for table in tables for column in table.columns}
     harmless = {(table.schemaname, table.relname, name) for table in tables for name in table.harmless}
     found = [record for record in records if _key(record) not in harmless and not _is_of_numbers(record, known)]
-    return _look(found, options, known, words, "statistics")
+    return await asyncio.to_thread(_look, found, options, known, words, "statistics")
 
 
 async def scan_definitions(connection: Connection, options: Options, words: dict[str, bool]) -> list[Finding]:
     """Views, defaults, checks, functions, labels of enums, comments. Raises asyncpg.PostgresError."""
-    return _look(await connection.fetch(_DEFINITIONS), options, {}, words, "catalogue")
+    return await asyncio.to_thread(_look, await connection.fetch(_DEFINITIONS), options, {}, words, "catalogue")
 
 
 def _key(record: Record) -> tuple[str, str, str]:

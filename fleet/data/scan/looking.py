@@ -10,13 +10,15 @@ from itertools import compress
 
 from fleet.data.kinds import Kind
 from fleet.data.scan.columns import Column, Content
-from fleet.data.scan.detectors import DETECTORS, RESERVED, is_at, phone_number
+from fleet.data.scan.detectors import DETECTORS, RESERVED, endings, is_at
 from fleet.data.scan.findings import Options
-from fleet.data.scan.people import APART, BREAK, words_of
+from fleet.data.scan.people import APART, BREAK, pieces, words_of
+from fleet.data.scan.phones import phone_number
 from fleet.data.scan.unpack import packed, plain, rewritten
 
 _DEPTH = 3  # of text packed within packed text
 _NEAR = 3  # words, such as "first_name": "Anna", "last_name": "Verdi" has between two
+_MOST_TOGETHER = 1 << 18  # characters that are joined
 _LEXEME = re.compile(r"'((?:[^']|'')*)'(?::([0-9A-D,]+))?")
 _NUMBER = re.compile(r"'(?:\+|[a-z]{2})?[0-9]{2,}'")
 # of numbers in a number column: a random one may well pass, a fifth of them does not
@@ -31,7 +33,8 @@ class Look:
         self._options = options
         self._accepted = options.published.get(column.key, frozenset())
         self._words = known_words
-        self._domains = (*RESERVED, *options.domains)
+        self._domains = endings((*RESERVED, *options.domains))
+        self._test_domains = endings(options.test_domains)
         self._values = 0
         self._counts: Counter[Kind] = Counter()
         self._of_people: Counter[Kind] = Counter()
@@ -66,8 +69,7 @@ class Look:
         To put all of them in order takes three times as long as all the rest.
         """
         words = value.split("'")[1::2]
-        for word in set(words).difference(self._words):
-            self._words[word] = self._options.people.has_word(word)
+        self._learn(set(words))
         known = sum(map(self._words.__getitem__, words))
         return in_order(value) if known > 1 or len(_NUMBER.findall(value)) > 1 else " ".join(words)
 
@@ -83,14 +85,13 @@ class Look:
                 for row in self._names(each):
                     yield Kind.NAME, row, False
         if depth:
-            row_at = _rows(text)
-            for place, inside in packed(text):
-                for kind, _, of_people in self._text(inside.replace(APART, " "), depth - 1):
-                    yield kind, row_at(place), of_people
+            for rows, inside in _within(text):
+                for kind, row, of_people in self._text(inside, depth - 1):
+                    yield kind, rows[row], of_people
 
     def _counts_as(self, kind: Kind, value: str) -> bool | None:
         """Whether it is a production user's; None: it is nobody's."""
-        if kind is Kind.EMAIL and is_at(value, self._options.test_domains):
+        if kind is Kind.EMAIL and is_at(value, self._test_domains):
             return None
         if self._options.people.has_value(kind, value):
             return True
@@ -98,33 +99,46 @@ class Look:
 
     def _names(self, text: str) -> Iterator[int]:
         """Values in which two words that are known as of one person stand within a few words of each other."""
-        words = words_of(text)
-        different = set(words)
-        for word in different.difference(self._words):
+        row = begin = 0
+        previous: list[tuple[int, str]] = []
+        for piece in pieces(text):
+            words = words_of(piece)
+            different = set(words)
+            self._learn(different)
+            known = {word for word in different if self._words[word]}
+            if not known and BREAK in different:
+                row, previous = row + piece.count(APART), []
+            elif known:
+                known.add(BREAK)
+                for place in compress(range(begin, begin + len(words)), map(known.__contains__, words)):
+                    if (word := words[place - begin]) == BREAK:
+                        row, previous = row + 1, []
+                        continue
+                    previous = [(at, before) for at, before in previous if place - at <= _NEAR]
+                    if any(self._options.people.are_name(before, word) for _, before in previous):
+                        yield row
+                    previous.append((place, word))
+            begin += len(words)
+
+    def _learn(self, words: set[str]) -> None:
+        """Find out which words are of somebody's name."""
+        for word in words.difference(self._words):
             self._words[word] = self._options.people.has_word(word)
-        known = {word for word in different if self._words[word]}
-        if not known:
-            return
-        known.add(BREAK)
-        row = 0
-        previous: list[int] = []
-        for place in compress(range(len(words)), map(known.__contains__, words)):
-            if words[place] == BREAK:
-                row, previous = row + 1, []
-                continue
-            previous = [before for before in previous if place - before <= _NEAR]
-            if any(self._options.people.are_name(words[before], words[place]) for before in previous):
-                yield row
-            previous.append(place)
 
     def _numbers(self, values: Sequence[str]) -> Iterator[tuple[Kind, int, bool]]:
+        rows: list[int] = []
+        numbers: list[str] = []
         for row, value in enumerate(values):
             digits = value.rstrip("0").rstrip(".") if "." in value else value
-            if not (digits.isascii() and digits.isdigit() and 9 <= len(digits) <= 19):
-                continue
-            for kind, look in DETECTORS.items():
-                for _, found in look(digits):
-                    yield kind, row, self._options.people.has_value(kind, found)
+            if digits.isascii() and digits.isdigit() and 9 <= len(digits) <= 19:
+                rows.append(row)
+                numbers.append(digits)
+        text = APART.join(numbers)
+        for kind, look in DETECTORS.items():
+            row_at = _rows(text)
+            for place, found in look(text):
+                yield kind, rows[row_at(place)], self._options.people.has_value(kind, found)
+        for row, digits in zip(rows, numbers, strict=True):
             # as a number, the country's code has lost what stands before it
             abroad = phone_number(f"+{digits}") if len(digits) >= 11 else None
             if abroad is not None and (abroad.startswith("+39") or self._options.people.has_value(Kind.PHONE, abroad)):
@@ -152,6 +166,23 @@ def _rows(text: str) -> Callable[[int], int]:
         return known[1]
 
     return row_at
+
+
+def _within(text: str) -> Iterator[tuple[list[int], str]]:
+    """What is packed in values, many at a time: the number of the value that each is of, and all of them joined."""
+    row_at = _rows(text)
+    rows: list[int] = []
+    parts: list[str] = []
+    size = 0
+    for place, part in packed(text):
+        rows.append(row_at(place))
+        parts.append(part.replace(APART, " "))
+        size += len(part)
+        if size >= _MOST_TOGETHER:
+            yield rows, APART.join(parts)
+            rows, parts, size = [], [], 0
+    if parts:
+        yield rows, APART.join(parts)
 
 
 def _is_public(value: str) -> bool:

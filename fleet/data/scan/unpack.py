@@ -11,20 +11,19 @@ from collections.abc import Iterator
 from html import unescape
 from urllib.parse import unquote
 
-import re2
 import zstandard
 
-from fleet.data.scan.people import without
+from fleet.data.scan.patterns import Pattern
 
 _MOST_BYTES = 16 << 20  # that compressed bytes may grow to
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
-_AT: re.Pattern[str] = re2.compile(r"(?i) ?[\[({] ?(?:at|chiocciola) ?[\])}] ?")
+_AT = Pattern(r"(?i) ?[\[({] ?(?:at|chiocciola) ?[\])}] ?")
 _PERCENT = re.compile(r"%(?:40|2B|20|C3)", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#|commat;|nbsp;|plus;|amp;|[aeiou](?:grave|acute);)", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\u(00[0-9a-fA-F]{2})")
-_HEXADECIMAL: re.Pattern[str] = re2.compile(r"(?i)\\x(?:[0-9a-f]{2}){6,}|\b(?:[0-9a-f]{2}){8,}\b")
+_HEXADECIMAL = Pattern(r"(?i)\\x(?:[0-9a-f]{2}){6,}|\b(?:[0-9a-f]{2}){8,}\b")
 # of text it is never in small letters alone, as long words are
-_BASE64: re.Pattern[str] = re2.compile(r"[a-z]*[A-Z0-9+/_-][A-Za-z0-9+/_-]{11,}={0,2}")
+_BASE64 = Pattern(r"[a-z]*[A-Z0-9+/_-][A-Za-z0-9+/_-]{11,}={0,2}")
 _STANDARD = str.maketrans("-_", "+/")
 _READABLE = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]{6,}")
 
@@ -32,8 +31,10 @@ _READABLE = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]{6,}")
 def plain(text: str) -> str:
     """The same with the usual characters for those that only look like them, and without those that nobody sees."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", without(_INVISIBLE, text))
-    return _AT.sub("@", text) if _AT.search(text) else text
+        for character in _INVISIBLE:
+            text = text.replace(character, "")
+        text = unicodedata.normalize("NFKC", text)
+    return _AT.replace("@", text)
 
 
 def rewritten(text: str) -> Iterator[str]:
@@ -48,11 +49,10 @@ def rewritten(text: str) -> Iterator[str]:
 
 def packed(text: str) -> Iterator[tuple[int, str]]:
     """Readable text within it, with the place where it is packed."""
-    for match in _HEXADECIMAL.finditer(text):
-        content = bytes.fromhex(match[0].lstrip("\\xX"))
-        yield from ((match.start(), part) for part in readable(content))
-    for match in _BASE64.finditer(text):
-        token = match[0].rstrip("=").translate(_STANDARD)
+    for begin, value in _HEXADECIMAL.find(text):
+        yield from ((begin, part) for part in readable(bytes.fromhex(value.lstrip("\\xX"))))
+    for begin, value in _BASE64.find(text):
+        token = value.rstrip("=").translate(_STANDARD)
         if len(token) % 4 == 1:
             continue
         try:
@@ -60,7 +60,7 @@ def packed(text: str) -> Iterator[tuple[int, str]]:
         except binascii.Error:
             continue
         if (inside := _text_or_compressed(content)) is not None:
-            yield from ((match.start(), part) for part in readable(inside))
+            yield from ((begin, part) for part in readable(inside))
 
 
 def readable(content: bytes) -> list[str]:
@@ -68,7 +68,7 @@ def readable(content: bytes) -> list[str]:
     content = _decompressed(content) or content
     if content.count(0) * 3 > len(content):
         content = content.replace(b"\0", b"")  # UTF-16 of Latin letters
-    return [plain("\n".join(found))] if (found := _READABLE.findall(content.decode("utf-8", "replace"))) else []
+    return ["\n".join(found)] if (found := _READABLE.findall(content.decode("utf-8", "replace"))) else []
 
 
 def _text_or_compressed(content: bytes) -> bytes | None:
