@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Literal
 
 from actions._action import Figures
 from actions._restore_place import Place, note, note_sql
@@ -13,7 +15,7 @@ from actions._restore_source import Source
 from actions._together import together
 from fleet.backups import Blob, TableCopy
 from fleet.backups.data_text import DataText, TableName
-from fleet.backups.index import BINARY_HEADER, BINARY_TRAILER, TableIndex
+from fleet.backups.index import BINARY_HEADER, BINARY_TRAILER
 from fleet.backups.reader import Part, read_index, read_rows, read_text, split
 from fleet.errors import ActionError
 
@@ -75,7 +77,8 @@ async def _noted(sql: AsyncGenerator[bytes, None], what: str) -> AsyncGenerator[
 @dataclass(frozen=True, slots=True)
 class _Task:
     copy: TableCopy
-    index: TableIndex
+    columns: list[str]
+    format: Literal["binary", "text"]
     part: Part
     what: str
 
@@ -85,39 +88,51 @@ class _Loader:
 
     def __init__(self, place: Place, source: Source, wanted: Wanted, done: frozenset[str]) -> None:
         self._place, self._source, self._wanted, self._done = place, source, wanted, done
+        self._copies: list[TableCopy] = []
         self._tasks: list[_Task] = []
+        self._reading = asyncio.Lock()
         self._loaded = self._total = 0
 
     async def load(self, copies: list[TableCopy]) -> None:
-        for copy in sorted(copies, key=lambda copy: copy.plain_bytes):  # taken from the end: the largest first
-            index = await read_index(self._source.pool, copy)
-            for number, part in enumerate(split(index), 1):
-                what = f"copy {copy.schema_name}.{copy.name} {number}"
-                self._total += part.plain_bytes
-                if what in self._done:
-                    self._loaded += part.plain_bytes
-                else:
-                    self._tasks.append(_Task(copy, index, part, what))
+        self._copies = sorted(copies, key=lambda copy: copy.plain_bytes)  # taken from the end: the largest first
+        self._total = sum(copy.plain_bytes for copy in copies)
         await together(*(self._work() for _ in range(self._wanted.workers)))
 
     async def _work(self) -> None:
-        while self._tasks:
-            task = self._tasks.pop()
+        while (task := await self._next()) is not None:
             async with self._place.session() as connection, connection.transaction():
                 async with aclosing(self._stream(task)) as stream:
                     said = await connection.copy_to_table(
                         task.copy.name,
                         schema_name=task.copy.schema_name,
-                        columns=list(task.index.columns),
-                        format=task.index.format,
+                        columns=task.columns,
+                        format=task.format,
                         source=stream,
                     )
                 if said != f"COPY {task.part.rows}":
                     raise ActionError(f"{task.what}: the server said {said!r} of {task.part.rows} rows")
                 await note(connection, task.what)
 
+    async def _next(self) -> _Task | None:
+        async with self._reading:
+            while not self._tasks and self._copies:
+                self._tasks += await self._parts(self._copies.pop())
+        return self._tasks.pop() if self._tasks else None
+
+    async def _parts(self, copy: TableCopy) -> list[_Task]:
+        """What is to be done of a table: its index is read once somebody has nothing else to do."""
+        index = await read_index(self._source.pool, copy)
+        tasks = []
+        for number, part in enumerate(await asyncio.to_thread(split, index), 1):
+            what = f"copy {copy.schema_name}.{copy.name} {number}"
+            if what in self._done:
+                self._loaded += part.plain_bytes
+            else:
+                tasks.append(_Task(copy, list(index.columns), index.format, part, what))
+        return tasks
+
     async def _stream(self, task: _Task) -> AsyncGenerator[bytes, None]:
-        binary = task.index.format == "binary"
+        binary = task.format == "binary"
         if binary:
             yield BINARY_HEADER
         async with aclosing(read_rows(self._source.pool, task.part)) as rows:

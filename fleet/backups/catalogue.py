@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
+from io import BytesIO
 from typing import TypeAlias
 
 import structlog
@@ -34,7 +35,10 @@ async def put_bytes(store: Store, key: str, content: bytes) -> Stat:
 
 async def get_bytes(store: Store, key: str) -> bytes:
     """Read a whole object. Raises StoreError."""
-    return b"".join([part async for part in store.get(key)])
+    content = BytesIO()  # whose bytes are not copied to be given
+    async for part in store.get(key):
+        content.write(part)
+    return content.getvalue()
 
 
 async def write_manifest(store: Store, manifest: Manifest) -> None:

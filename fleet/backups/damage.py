@@ -7,11 +7,14 @@ import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import zstandard
 
 from fleet.backups.archive import find_dump_damage
 from fleet.backups.catalogue import get_bytes
-from fleet.backups.index import Chunk, decode_index, digest
+from fleet.backups.chunks import Chunk, Chunks, Contents
+from fleet.backups.index import decode_index, digest
 from fleet.backups.manifest import Blob, DatabaseDump, DatabaseSnapshot, Manifest, TableCopy, pool_prefixes
 from fleet.backups.pool import Pool, read_inventory
 from fleet.client_tools import find_tool
@@ -53,7 +56,7 @@ class Inspection:
         self._pool = Pool(store, environment)
         self._sizes: dict[str, int] | None = None
         self._problems: dict[str, list[str]] = {}  # of objects that were read whole
-        self._good: set[tuple[str, Chunk]] = set()
+        self._good: dict[str, Contents] = {}  # what they were found to hold
         self._streamed: dict[Blob, str | None] = {}
 
     async def find_damage(self, manifest: Manifest) -> list[str]:
@@ -90,7 +93,7 @@ class Inspection:
 
     async def _read(self, needed: dict[str, int], snapshots: Iterable[DatabaseSnapshot]) -> list[str]:
         problems: list[str] = []
-        chunks: dict[str, list[Chunk]] = {key: [] for key in needed}
+        chunks: dict[str, list[Chunks]] = {key: [] for key in needed}
         for snapshot in snapshots:
             for copy in snapshot.copies:
                 problems += await self._index(copy, chunks)
@@ -109,7 +112,7 @@ class Inspection:
             problems += found
         return list(dict.fromkeys(problems))
 
-    async def _index(self, copy: TableCopy, chunks: dict[str, list[Chunk]]) -> list[str]:
+    async def _index(self, copy: TableCopy, chunks: dict[str, list[Chunks]]) -> list[str]:
         """What is wrong with the index of a table; its chunks are added to `chunks` by object."""
         name = f"{copy.schema_name}.{copy.name}"
         try:
@@ -117,21 +120,21 @@ class Inspection:
         except (StoreError, ValueError) as error:
             return [f"the index of {name} cannot be read: {await self._damage(copy.chunks.key, error)}"]
         problems = [f"{name} needs {key}, which is not in the inventory" for key in index.objects if key not in chunks]
-        rows, plain = sum(one.rows for one in index.chunks), sum(one.plain_bytes for one in index.chunks)
+        rows, plain = index.chunks.rows, index.chunks.plain_bytes
         if (rows, plain) != (copy.rows, copy.plain_bytes):
             problems.append(
                 f"the index of {name} has {rows} rows, {plain} bytes instead of {copy.rows}, {copy.plain_bytes}"
             )
-        for chunk in index.chunks:
-            if chunk.object >= len(index.objects):
+        for number, within in index.chunks.by_object():
+            if number >= len(index.objects):
                 return [*problems, f"the index of {name} names an object that it does not list"]
-            if index.objects[chunk.object] in chunks:
-                chunks[index.objects[chunk.object]].append(chunk)
+            if index.objects[number] in chunks:
+                chunks[index.objects[number]].append(within)
         return problems
 
-    async def _object(self, key: str, chunks: list[Chunk]) -> list[str]:
-        new = [chunk for chunk in chunks if (key, chunk) not in self._good]
-        if key in self._problems and (self._problems[key] or not new):
+    async def _object(self, key: str, chunks: list[Chunks]) -> list[str]:
+        new = Chunks.union(chunks).beyond(self._good.get(key))
+        if key in self._problems and (self._problems[key] or not len(new)):
             return self._problems[key]
         try:
             content = await self._pool.get(key)
@@ -139,11 +142,13 @@ class Inspection:
             self._problems[key] = [await self._damage(key, error)]
             return self._problems[key]
         self._count(len(content))
-        wrong = await asyncio.to_thread(_wrong_chunks, content, new)
+        right = await asyncio.to_thread(_right, content, new)
         self._problems.setdefault(key, [])
-        self._good.update((key, chunk) for chunk in new if chunk not in wrong)
+        good = Chunks(new.array[right]).contents
+        self._good[key] = np.concatenate([self._good[key], good]) if key in self._good else good
         return [
-            f"{key} holds other rows than the index says, {chunk.size_bytes} bytes at {chunk.offset}" for chunk in wrong
+            f"{key} holds other rows than the index says, {chunk.size_bytes} bytes at {chunk.offset}"
+            for chunk in Chunks(new.array[~right])
         ]
 
     async def _dump(self, dump: DatabaseDump) -> list[str]:
@@ -228,9 +233,10 @@ def _blobs(snapshot: DatabaseSnapshot) -> list[Blob]:
     return [snapshot.pre_data, snapshot.data, snapshot.post_data, *(copy.chunks for copy in snapshot.copies)]
 
 
-def _wrong_chunks(content: bytes, chunks: Iterable[Chunk]) -> list[Chunk]:
+def _right(content: bytes, chunks: Chunks) -> npt.NDArray[np.bool_]:
     view = memoryview(content)
-    return [chunk for chunk in chunks if not _is_right(view[chunk.offset : chunk.offset + chunk.size_bytes], chunk)]
+    found = (_is_right(view[chunk.offset : chunk.offset + chunk.size_bytes], chunk) for chunk in chunks)
+    return np.fromiter(found, bool, len(chunks))
 
 
 def _is_right(frame: memoryview, chunk: Chunk) -> bool:

@@ -1,52 +1,42 @@
 """The chunks of one large table: which rows are where in which objects of the pool.
 
 A chunk is the rows of a range of heap blocks as COPY gives them (binary: rows alone, without COPY's header and
-trailer; text: whole lines), in a zstd frame of its own. An object of the pool holds such frames one after the other, so
-a run of chunks that lie side by side in an object is decompressed as one stream.
+trailer; text: whole lines), in a zstd frame of its own. An object of the pool holds such frames one after the other.
 
 Stored as JSON in a zstd frame:
 
     {"format": "binary", "columns": ["id", "embedding"], "signature": "...", "filenode": 16402, "blocks": 2,
      "read_at": 1790000000.0, "objects": ["objects/qa/ab/abcd..."],
      "chunks": [[block, rows, object, offset, size_bytes, plain_bytes, "digest", "seen"], ...]}
+
+`chunks` are most of it: they come behind what tells of them, and are written and read some at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Literal, NamedTuple
+import json
+import re
+from collections.abc import Iterator
+from typing import Literal
 
 import zstandard
 from blake3 import blake3
-from pydantic import TypeAdapter
+from pydantic import ConfigDict
 
+from fleet.backups.chunks import Chunk, Chunks, pack
 from fleet.backups.manifest import Fact
 
 BINARY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # flags and the length of the extension: none
 BINARY_TRAILER = b"\xff\xff"
 _LEVEL = 3
+_BATCH = 2000  # chunks
+_BATCH_BYTES = 1 << 18
+_CHUNKS = re.compile(rb',\s*"chunks"\s*:\s*\[')
+_END = re.compile(rb"(?:\A|(?<=\]))\s*\]")  # a bracket behind one of a chunk: digests have none
 
 
-class Chunk(NamedTuple):
-    """`rows` rows of the heap blocks from `block` on: `size_bytes` at `offset` in `objects[object]`.
-
-    `digest` is of the `plain_bytes` when decompressed; `seen` is of the (ctid, xmin) of its rows, "" where unknown.
-    """
-
-    block: int
-    rows: int
-    object: int
-    offset: int
-    size_bytes: int
-    plain_bytes: int
-    digest: str
-    seen: str
-
-
-class TableIndex(Fact):
-    """All chunks of a table in order of `block`; a chunk spans `blocks` heap blocks (0: there is but one chunk range).
+class TableFacts(Fact):
+    """What is known of a table's chunks; each spans `blocks` heap blocks (0: there is but one chunk range).
 
     `signature` is of what else the bytes depend on (columns, types, server); `filenode` of the heap; `read_at` when all
     rows were last read (unix seconds), rather than taken for unchanged.
@@ -59,68 +49,71 @@ class TableIndex(Fact):
     blocks: int
     read_at: float
     objects: tuple[str, ...]
-    chunks: tuple[Chunk, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Chunks that lie side by side in one object: `size_bytes` from `offset` on decompress to their rows."""
+class TableIndex(TableFacts):
+    """All chunks of a table in order of `block`."""
 
-    key: str
-    chunks: tuple[Chunk, ...]
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    @property
-    def offset(self) -> int:
-        return self.chunks[0].offset
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(chunk.size_bytes for chunk in self.chunks)
-
-    @property
-    def rows(self) -> int:
-        return sum(chunk.rows for chunk in self.chunks)
-
-
-_INDEX = TypeAdapter(TableIndex)
+    chunks: Chunks
 
 
 def encode_index(index: TableIndex) -> bytes:
     """The index as it is stored."""
-    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(_INDEX.dump_json(index))
+    frame = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
+    return b"".join([*(frame.compress(part) for part in _written(index)), frame.flush()])
+
+
+def _written(index: TableIndex) -> Iterator[bytes]:
+    yield index.model_dump_json(exclude={"chunks"}).encode().removesuffix(b"}") + b',"chunks":['
+    for start in range(0, len(index.chunks), _BATCH):
+        rows = json.dumps(list(index.chunks[start : start + _BATCH]), separators=(",", ":"))[1:-1]
+        yield (f",{rows}" if start else rows).encode()
+    yield b"]}"
 
 
 def decode_index(stored: bytes) -> TableIndex:
     """Raises ValueError where it is broken."""
+    parts = _decompressed(stored)
+    text = b""
+    while (begin := _CHUNKS.search(text)) is None:
+        text += _more(parts)
+    facts, text = text[: begin.start()], text[begin.end() :]
+    packed = bytearray()
+    while (end := _END.search(text)) is None:
+        cut = text.rfind(b"]") + 1
+        packed += _packed(text[:cut])
+        text = text[cut:] + _more(parts)
+    packed += _packed(text[: end.start()])
+    known = TableFacts.model_validate_json(b"".join([facts, text[end.end() :], *parts]))
+    return TableIndex(**dict(known), chunks=Chunks.unpack(packed))
+
+
+def _decompressed(stored: bytes) -> Iterator[bytes]:
     try:
-        plain = zstandard.ZstdDecompressor().decompressobj().decompress(stored)
+        with zstandard.ZstdDecompressor().stream_reader(stored) as reader:
+            while part := reader.read(_BATCH_BYTES):
+                yield part
     except zstandard.ZstdError as error:
         raise ValueError(f"the index does not decompress: {error}") from error
-    return _INDEX.validate_json(plain)
+
+
+def _more(parts: Iterator[bytes]) -> bytes:
+    part = next(parts, b"")
+    if not part:
+        raise ValueError("the index has no end")
+    return part
+
+
+def _packed(text: bytes) -> bytes:
+    """Some chunks, as they stand between brackets."""
+    try:
+        return b"".join(pack(Chunk(*row)) for row in json.loads(b"[%b]" % text.strip(b", \n")))
+    except TypeError as error:
+        raise ValueError(f"the index lists what is no chunk: {error}") from error
 
 
 def digest(plain: bytes | memoryview) -> str:
     """What a chunk's content is known by: the first 128 bits of its BLAKE3, which takes a third of SHA-256's time."""
     return blake3(plain).hexdigest(length=16)
-
-
-def runs_by_object(index: TableIndex) -> Iterator[tuple[str, list[Run]]]:
-    """Every object that is needed, once, with the runs in it; in order of the first block that is in each."""
-    places: dict[int, list[Chunk]] = {}
-    for chunk in index.chunks:
-        places.setdefault(chunk.object, []).append(chunk)
-    for number, chunks in places.items():
-        key = index.objects[number]
-        yield key, [Run(key, run) for run in _side_by_side(sorted(chunks, key=lambda chunk: chunk.offset))]
-
-
-def _side_by_side(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, ...]]:
-    start = 0
-    gaps = []
-    end = chunks[0].offset
-    for chunk in chunks:
-        start += chunk.offset != end
-        gaps.append(start)
-        end = chunk.offset + chunk.size_bytes
-    for _, group in groupby(zip(gaps, chunks, strict=True), key=lambda pair: pair[0]):
-        yield tuple(chunk for _, chunk in group)

@@ -12,6 +12,7 @@ import zstandard
 
 from fleet.backups.catalogue import get_bytes, put_bytes
 from fleet.backups.manifest import POOL, ROOT, Blob, inventory_key, object_key, pool_prefixes
+from fleet.backups.memory import return_large_blocks
 from fleet.errors import StoreError
 from fleet.stores import Store
 
@@ -20,7 +21,7 @@ _READ_BYTES = 1 << 20
 
 
 class Pool:
-    """Objects of at most some megabytes each, so they are held in memory whole.
+    """Objects of at most some megabytes each, so they are held in memory whole, and not a moment longer.
 
     Objects in `condemned` are about to be removed: what has such a name is stored under another one. Those in `damaged`
     are overwritten.
@@ -35,6 +36,7 @@ class Pool:
         condemned: frozenset[str] = frozenset(),
         damaged: frozenset[str] = frozenset(),
     ) -> None:
+        return_large_blocks()
         self.store = store
         self.environment = environment
         self.condemned = condemned

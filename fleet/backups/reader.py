@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import zstandard
 
-from fleet.backups.index import Chunk, Run, TableIndex, decode_index, digest, runs_by_object
+from fleet.backups.chunks import Chunk, Chunks
+from fleet.backups.index import TableIndex, decode_index, digest
 from fleet.backups.manifest import Blob, TableCopy
 from fleet.backups.pool import Pool
 from fleet.errors import StoreError
@@ -23,17 +24,17 @@ _PREFETCH = 1  # objects that are fetched while another is decompressed
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some objects of a table, whole, each with the runs in it."""
+    """Some objects of a table, whole, each with the chunks in it."""
 
-    objects: tuple[tuple[str, tuple[Run, ...]], ...]
+    objects: tuple[tuple[str, Chunks], ...]
 
     @property
     def rows(self) -> int:
-        return sum(run.rows for _, runs in self.objects for run in runs)
+        return sum(chunks.rows for _, chunks in self.objects)
 
     @property
     def plain_bytes(self) -> int:
-        return sum(chunk.plain_bytes for _, runs in self.objects for run in runs for chunk in run.chunks)
+        return sum(chunks.plain_bytes for _, chunks in self.objects)
 
 
 async def read_index(pool: Pool, copy: TableCopy) -> TableIndex:
@@ -43,7 +44,7 @@ async def read_index(pool: Pool, copy: TableCopy) -> TableIndex:
         index = await asyncio.to_thread(decode_index, stored)
     except ValueError as error:
         raise StoreError(f"{copy.chunks.key} is damaged: {error}") from error
-    rows = sum(chunk.rows for chunk in index.chunks)
+    rows = index.chunks.rows
     if rows != copy.rows:
         raise StoreError(f"{copy.chunks.key} has {rows} rows of {copy.schema_name}.{copy.name}, not {copy.rows}")
     return index
@@ -55,11 +56,11 @@ def split(index: TableIndex, part_bytes: int = PART_BYTES) -> list[Part]:
     The same for whoever asks, so that what one process has loaded can be told to another.
     """
     parts: list[Part] = []
-    objects: list[tuple[str, tuple[Run, ...]]] = []
+    objects: list[tuple[str, Chunks]] = []
     size = 0
-    for key, runs in runs_by_object(index):
-        objects.append((key, tuple(runs)))
-        size += sum(run.size_bytes for run in runs)
+    for number, chunks in index.chunks.by_object():
+        objects.append((index.objects[number], chunks))
+        size += chunks.size_bytes
         if size >= part_bytes:
             parts.append(Part(tuple(objects)))
             objects, size = [], 0
@@ -75,10 +76,11 @@ async def read_rows(pool: Pool, part: Part) -> AsyncGenerator[bytes, None]:
         StoreError: an object is missing or damaged; what was given before is good.
     """
     async with aclosing(_fetch(pool, [key for key, _ in part.objects])) as contents:
-        for key, runs in part.objects:
+        for key, chunks in part.objects:
             content = memoryview(await anext(contents))
-            for batch in _batches(chunk for run in runs for chunk in run.chunks):
+            for batch in _batches(chunks):
                 yield await asyncio.to_thread(_decompress, key, content, batch)
+            del content  # before the one after the next is fetched
 
 
 async def read_text(pool: Pool, blob: Blob) -> AsyncGenerator[bytes, None]:

@@ -6,8 +6,7 @@ import asyncio
 import threading
 from concurrent.futures import Future
 
-from fleet.backups.index import Chunk
-from fleet.backups.packer import Placed
+from fleet.backups.chunks import Chunk, Ledger
 from fleet.backups.pool import Pool
 from fleet.errors import ActionError
 
@@ -15,10 +14,10 @@ _GIVEN_UP = "the copy was given up"
 
 
 class Shelf:
-    """`placed` is complete once `drained` has returned. Made in the event loop, filled by threads."""
+    """`ledger` has all chunks once `drained` has returned. Made in the event loop, filled by threads."""
 
     def __init__(self, pool: Pool) -> None:
-        self.placed: list[Placed] = []
+        self.ledger = Ledger()
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._own = threading.local()
@@ -30,6 +29,7 @@ class Shelf:
         before: Future[None] | None = getattr(self._own, "future", None)
         if before is not None:
             before.result()
+            self._under_way.discard(before)
         if self._closed:
             raise ActionError(_GIVEN_UP)
         self._own.future = future = asyncio.run_coroutine_threadsafe(self._put(content, chunks), self._loop)
@@ -51,4 +51,4 @@ class Shelf:
 
     async def _put(self, content: bytes, chunks: list[Chunk]) -> None:
         blob = await self._pool.put(content, sum(chunk.plain_bytes for chunk in chunks))
-        self.placed.extend(Placed(blob.key, chunk) for chunk in chunks)
+        self.ledger.add(blob.key, chunks)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import structlog
 
 from fleet.backups.bulk import Bulk
+from fleet.backups.chunks import Chunks, Known, Placed
 from fleet.backups.index import TableIndex, encode_index
 from fleet.backups.manifest import INDEXES, TableCopy
-from fleet.backups.packer import Packer, Placed
+from fleet.backups.packer import Packer
 from fleet.backups.pool import Pool
 from fleet.backups.session import Session
 from fleet.backups.shelf import Shelf
@@ -30,6 +33,9 @@ _RUN_BYTES = 16 << 20
 _SAMPLE = 8
 _TELL_SECONDS = 0.5
 _RANGE_READS = 14  # the server's version since when rows can be read by a range of ctid
+_READ = -1  # in place of a chunk that is known to be unchanged: its rows must be read
+
+Places = npt.NDArray[np.intp]  # among the chunks of the earlier copy, for each piece that is seen
 
 
 @dataclass(slots=True)
@@ -54,24 +60,26 @@ class TableCopier:
         """
         blocks = _blocks(self.table, before)
         seen = await self._look(blocks)
-        kept: dict[int, Placed] = {}
+        there = Placed((), Chunks.of(())) if before is None else Placed(before.objects, before.chunks)
+        known = await asyncio.to_thread(Known, there)
+        kept = np.full(len(seen), _READ)
         fresh = before is not None and now - before.read_at < FULL_READ_SECONDS
         if before is not None and trusted and fresh and before.blocks == blocks:
-            kept = _unchanged(seen, before)
-            if kept and not await self._sample_agrees(kept, seen, blocks):
+            kept = _unchanged(seen, before.chunks)
+            if not await self._sample_agrees(kept, seen, blocks, there, known):
                 self.mismatches += 1
                 log.error("backup_shortcut_wrong", table=self.table.quoted)
-                kept = {}
-            if len(kept) < len(seen) and not self._reads_ranges():
-                kept = {}
-        self.skipped_bytes = sum(placed.chunk.plain_bytes for placed in kept.values())
-        known = _by_digest(before) if before is not None else {}
-        placed = await self._read(seen, blocks, known, kept)
-        self.read_bytes = sum(one.chunk.plain_bytes for one in placed)
-        read_at = before.read_at if kept and before is not None else now
-        return await self._store(blocks, read_at, sorted([*kept.values(), *placed], key=lambda one: one.chunk.block))
+                kept[:] = _READ
+            if (kept == _READ).any() and not self._reads_ranges():
+                kept[:] = _READ
+        old = Placed(there.keys, Chunks(there.chunks.array[kept[kept != _READ]]))
+        self.skipped_bytes = old.chunks.plain_bytes
+        placed = await self._read(seen, blocks, known, kept == _READ)
+        self.read_bytes = placed.chunks.plain_bytes
+        read_at = before.read_at if len(old.chunks) and before is not None else now
+        return await self._store(blocks, read_at, await asyncio.to_thread(old.plus, placed))
 
-    async def _look(self, blocks: int) -> list[Seen]:
+    async def _look(self, blocks: int) -> Seen:
         visibility = Visibility(blocks)
 
         async def take(part: bytes) -> None:
@@ -80,35 +88,34 @@ class TableCopier:
         await self.session.first.copy_from_query(self.table.rows_query, output=take, format="binary")
         return await asyncio.to_thread(visibility.finish)
 
-    async def _sample_agrees(self, kept: Mapping[int, Placed], seen: Sequence[Seen], blocks: int) -> bool:
+    async def _sample_agrees(self, kept: Places, seen: Seen, blocks: int, there: Placed, known: Known) -> bool:
         """Read some of what is taken for unchanged, and compare."""
-        if not self._reads_ranges():
+        unchanged = np.flatnonzero(kept != _READ)
+        if not len(unchanged) or not self._reads_ranges():
             return True
-        chosen = self.chance.sample(sorted(kept), min(_SAMPLE, len(kept)))
-        others = {piece.block for piece in seen}.difference(chosen)
-        read = await self._read(seen, blocks, {one.chunk.digest: one for one in kept.values()}, others)
-        return all(one.chunk.digest == kept[one.chunk.block].chunk.digest for one in read)
+        wanted = np.zeros(len(seen), bool)
+        wanted[unchanged[self.chance.sample(range(len(unchanged)), min(_SAMPLE, len(unchanged)))]] = True
+        read = await self._read(seen, blocks, known, wanted)
+        found, expected = read.chunks.array, there.chunks.array[kept[wanted]]
+        return np.array_equal(found["digest"][np.argsort(found["block"])], expected["digest"])
 
     def _reads_ranges(self) -> bool:
         return self.session.first.get_server_version().major >= _RANGE_READS
 
-    async def _read(
-        self, seen: Sequence[Seen], blocks: int, known: Mapping[str, Placed], skipped: Container[int]
-    ) -> list[Placed]:
-        """Read the chunks that are not `skipped`, on all readers at once."""
-        row_bytes = max(1, self.table.size_bytes // max(1, sum(piece.rows for piece in seen)))
-        split = self._reads_ranges()
-        runs = deque(_runs(seen, skipped, _RUN_BYTES // row_bytes if split else None))
+    async def _read(self, seen: Seen, blocks: int, known: Known, wanted: npt.NDArray[np.bool_]) -> Placed:
+        """Read the chunks that are `wanted`, on all readers at once."""
+        row_bytes = max(1, self.table.size_bytes // max(1, int(seen["rows"].sum(dtype=np.uint64))))
+        runs = deque(_runs(seen, wanted, _RUN_BYTES // row_bytes if self._reads_ranges() else None))
         shelf = Shelf(self.pool)
-        packers = [Packer(known, shelf.put) for _ in self.session.readers]
+        packers = [Packer(known, shelf.put, shelf.ledger.add) for _ in self.session.readers]
         try:
             await self._together(packers, runs, blocks, shelf)
             await shelf.drained()
         finally:
             shelf.close()
-        return [*shelf.placed, *(placed for packer in packers for placed in packer.placed)]
+        return shelf.ledger.placed()
 
-    async def _together(self, packers: Sequence[Packer], runs: deque[list[Seen]], blocks: int, shelf: Shelf) -> None:
+    async def _together(self, packers: Sequence[Packer], runs: deque[Seen], blocks: int, shelf: Shelf) -> None:
         # threads of our own: they wait for packs to be stored, which takes a thread of those that all share
         executor = ThreadPoolExecutor(len(packers), "custode-copy")
         threads = [
@@ -132,7 +139,7 @@ class TableCopier:
         finally:
             executor.shutdown(wait=False)
 
-    def _work(self, reader: Bulk, packer: Packer, runs: deque[list[Seen]], blocks: int) -> None:
+    def _work(self, reader: Bulk, packer: Packer, runs: deque[Seen], blocks: int) -> None:
         """In a thread: take runs until there are none."""
         while True:
             try:
@@ -141,16 +148,15 @@ class TableCopier:
                 return packer.flush()
             query = self.table.query
             if self._reads_ranges():
-                query += f" where ctid >= '({run[0].block},0)'::tid and ctid < '({run[-1].block + blocks},0)'::tid"
+                first, last = int(run["block"][0]), int(run["block"][-1])
+                query += f" where ctid >= '({first},0)'::tid and ctid < '({last + blocks},0)'::tid"
             packer.take(reader.copy_out(query, self.table.format), run)
 
-    async def _store(self, blocks: int, read_at: float, placed: Sequence[Placed]) -> TableCopy:
-        keys = list(dict.fromkeys(one.key for one in placed))
+    async def _store(self, blocks: int, read_at: float, placed: Placed) -> TableCopy:
+        keys, chunks = placed
         for key in keys:
             if key not in self.pool.used:
                 self.pool.used[key] = self.sizes[key]
-        numbers = {key: number for number, key in enumerate(keys)}
-        chunks = tuple(one.chunk._replace(object=numbers[one.key]) for one in placed)
         index = TableIndex(
             format=self.table.format,
             columns=self.table.columns,
@@ -165,9 +171,9 @@ class TableCopier:
         return TableCopy(
             schema_name=self.table.schema_name,
             name=self.table.name,
-            rows=sum(chunk.rows for chunk in chunks),
-            plain_bytes=sum(chunk.plain_bytes for chunk in chunks),
-            stored_bytes=sum(chunk.size_bytes for chunk in chunks),
+            rows=chunks.rows,
+            plain_bytes=chunks.plain_bytes,
+            stored_bytes=chunks.size_bytes,
             chunks=await self.pool.put(encoded, len(encoded), INDEXES),
         )
 
@@ -184,15 +190,15 @@ async def _ended(threads: Iterable[asyncio.Future[None]]) -> None:
 
 def worth_keeping(index: TableIndex, sizes: Mapping[str, int], condemned: frozenset[str]) -> TableIndex:
     """The index without chunks in objects that are gone, condemned, or mostly no longer needed."""
-    used: defaultdict[int, int] = defaultdict(int)
-    for chunk in index.chunks:
-        used[chunk.object] += chunk.size_bytes
-    good = {
-        number
-        for number, size in used.items()
-        if (key := index.objects[number]) in sizes and key not in condemned and size >= _LEAST_USE * sizes[key]
-    }
-    return index.model_copy(update={"chunks": tuple(chunk for chunk in index.chunks if chunk.object in good)})
+    array = index.chunks.array
+    used = np.bincount(array["object"], array["size_bytes"], len(index.objects))
+    good = [
+        key in sizes and key not in condemned and size >= _LEAST_USE * sizes[key]
+        for key, size in zip(index.objects, used.tolist(), strict=True)
+    ]
+    if all(good):
+        return index
+    return index.model_copy(update={"chunks": Chunks(array[np.array(good, bool)[array["object"]]])})
 
 
 def _blocks(table: LargeTable, before: TableIndex | None) -> int:
@@ -202,31 +208,24 @@ def _blocks(table: LargeTable, before: TableIndex | None) -> int:
     return table.blocks
 
 
-def _unchanged(seen: Sequence[Seen], before: TableIndex) -> dict[int, Placed]:
-    chunks = {chunk.block: chunk for chunk in before.chunks}
-    found = {}
-    for piece in seen:
-        chunk = chunks.get(piece.block)
-        if chunk is not None and (chunk.rows, chunk.seen) == (piece.rows, piece.seen):
-            found[piece.block] = Placed(before.objects[chunk.object], chunk)
-    return found
+def _unchanged(seen: Seen, before: Chunks) -> Places:
+    """For each piece the place of its chunk in an earlier copy; _READ where it has none that saw the same."""
+    chunks = before.array
+    if not len(chunks):
+        return np.full(len(seen), _READ)
+    places = np.minimum(np.searchsorted(chunks["block"], seen["block"]), len(chunks) - 1)
+    same = [chunks[name][places] == seen[name] for name in ("block", "rows", "seen")]
+    return np.where(np.logical_and.reduce(same), places, _READ)
 
 
-def _by_digest(index: TableIndex) -> dict[str, Placed]:
-    return {chunk.digest: Placed(index.objects[chunk.object], chunk) for chunk in index.chunks}
-
-
-def _runs(seen: Iterable[Seen], skipped: Container[int], most_rows: int | None) -> Iterator[list[Seen]]:
-    """Chunks to read that follow on each other: one range reads them and nothing else. None: all are one run."""
-    run: list[Seen] = []
-    rows = 0
-    for piece in seen:
-        skip = piece.block in skipped
-        if run and most_rows is not None and (skip or rows >= most_rows):
-            yield run
-            run, rows = [], 0
-        if not skip:
-            run.append(piece)
-            rows += piece.rows
-    if run:
-        yield run
+def _runs(seen: Seen, wanted: npt.NDArray[np.bool_], most_rows: int | None) -> list[Seen]:
+    """What is wanted, in parts that follow on each other: one range reads them and nothing else. None: all at once."""
+    chosen = np.flatnonzero(wanted)
+    if not len(chosen):
+        return []
+    if most_rows is None:
+        return [seen[chosen]]
+    rows = np.cumsum(seen["rows"][chosen], dtype=np.int64)
+    cuts = (np.diff(chosen) > 1) | (np.diff(rows // max(1, most_rows)) > 0)
+    parts = np.split(chosen, np.flatnonzero(cuts) + 1)
+    return [seen[part[0] : part[-1] + 1] for part in parts]

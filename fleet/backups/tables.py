@@ -14,6 +14,7 @@ LARGE_BYTES = 4 << 20
 _SMALL_TOTAL = 64 << 20  # of all tables that are left to pg_dump, in bytes
 CHUNK_BYTES = 128 << 10
 MOST_BLOCKS = 64
+MOST_CHUNKS = 1 << 18  # of one table, where their size may grow: what is known of each is held in memory
 
 # not sent in binary by some servers, or with numbers in it that mean something else in another database
 _NOT_PORTABLE = frozenset({"money", "aclitem", "pg_node_tree", "refcursor", "gtsvector"})
@@ -122,8 +123,13 @@ def _large(record: Record, types: Mapping[int, Record], version: int) -> LargeTa
         signature=signature if binary else None,
         filenode=record["relfilenode"],
         size_bytes=record["bytes"],
-        blocks=max(1, min(MOST_BLOCKS, round(CHUNK_BYTES * record["pages"] / max(record["bytes"], 1)))),
+        blocks=chunk_blocks(record["pages"], record["bytes"]),
     )
+
+
+def chunk_blocks(pages: int, size_bytes: int) -> int:
+    """How many of a table's heap blocks a chunk spans: as makes it CHUNK_BYTES; more where there were too many."""
+    return max(1, min(MOST_BLOCKS, max(round(CHUNK_BYTES * pages / max(size_bytes, 1)), pages // MOST_CHUNKS)))
 
 
 def _portable(oid: int, types: Mapping[int, Record]) -> bool:

@@ -8,7 +8,9 @@ The heap alone is read, 20 bytes a row are sent, and no TOASTed value is touched
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
@@ -27,16 +29,18 @@ ROW = np.dtype(
     ]
 )
 _HEADER = len(BINARY_HEADER)
+# the visible rows of a chunk that begins at heap block `block`; `seen` is of their (ctid, xmin)
+SEEN = np.dtype([("block", "<u4"), ("rows", "<u4"), ("seen", "S10")])
 _SEEN_BYTES = 10
+_PACKED = Struct("<2I10s")
+
+Seen = npt.NDArray[np.void]  # of SEEN, in order of the heap
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """The rows that are visible in the chunk that begins at heap block `block`; `seen` is of their (ctid, xmin)."""
-
-    block: int
-    rows: int
-    seen: str
+def pieces(seen: Seen) -> Iterator[tuple[int, int, str]]:
+    """Block, rows and `seen` (hex) of each chunk."""
+    for block, rows, told in _PACKED.iter_unpack(seen.view(np.uint8).data):
+        yield block, rows, told.hex()
 
 
 @dataclass(slots=True)
@@ -44,7 +48,7 @@ class Visibility:
     """Takes the stream in parts, in order of the heap; a chunk spans `blocks` heap blocks."""
 
     blocks: int
-    found: list[Seen] = field(default_factory=list)
+    _found: bytearray = field(default_factory=bytearray)
     _buffer: bytearray = field(default_factory=bytearray)
     _in_header: bool = True
 
@@ -66,12 +70,12 @@ class Visibility:
             del rows
             del self._buffer[: whole * ROW.itemsize]
 
-    def finish(self) -> list[Seen]:
+    def finish(self) -> Seen:
         """All chunks that hold rows, in order."""
         rows = self._rows()
         if len(rows):
             self._note(rows, self._numbers(rows))
-        return self.found
+        return np.frombuffer(self._found, SEEN)
 
     def _rows(self) -> npt.NDArray[np.void]:
         # a copy: the buffer must be free to shrink
@@ -85,5 +89,5 @@ class Visibility:
         starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] + np.uint32(1))).tolist()
         content = memoryview(rows.tobytes())
         for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-            seen = hashlib.sha256(content[start * ROW.itemsize : end * ROW.itemsize]).hexdigest()[: 2 * _SEEN_BYTES]
-            self.found.append(Seen(int(numbers[start]) * self.blocks, end - start, seen))
+            seen = hashlib.sha256(content[start * ROW.itemsize : end * ROW.itemsize]).digest()[:_SEEN_BYTES]
+            self._found += _PACKED.pack(int(numbers[start]) * self.blocks, end - start, seen)

@@ -10,6 +10,7 @@ from typing import Literal
 import asyncpg
 import pytest
 
+from fleet.backups.chunks import Chunks
 from fleet.backups.index import BINARY_HEADER, encode_index
 from fleet.backups.libpq import client_environment, connection_parameters
 from fleet.backups.manifest import INDEXES
@@ -175,7 +176,7 @@ async def test_a_shortcut_that_is_wrong_is_found_and_all_is_read(snapshots: Snap
     copy = copy_of(first, "t")
     index = await snapshots.index(copy)
     assert len(index.chunks) <= 8, "all of them are in the sample"
-    wrong = index.model_copy(update={"chunks": tuple(chunk._replace(digest="0" * 32) for chunk in index.chunks)})
+    wrong = index.model_copy(update={"chunks": Chunks.of(chunk._replace(digest="0" * 32) for chunk in index.chunks)})
     encoded = encode_index(wrong)
     blob = await snapshots.pool.put(encoded, len(encoded), INDEXES)
     assert snapshots.parent is not None

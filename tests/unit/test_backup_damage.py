@@ -4,6 +4,7 @@ import pytest
 import zstandard
 
 from fleet.backups import Manifest
+from fleet.backups.chunks import Chunks
 from fleet.backups.damage import Inspection, find_damage
 from fleet.backups.index import decode_index, encode_index
 from fleet.backups.manifest import INDEXES, POOL, DatabaseDump, TableCopy
@@ -93,7 +94,7 @@ async def test_an_index_that_says_what_is_not_so(store: MemoryStore, manifest: M
         "50 rows": index.chunks[1:],
     }
     for said, chunks in cases.items():
-        changed = await _with_index(store, manifest, chunks=chunks)
+        changed = await _with_index(store, manifest, chunks=Chunks.of(chunks))
         assert await find_damage(store, changed) == []
         assert said in "; ".join(await find_damage(store, changed, read_data=True))
     changed = await _with_index(store, manifest, objects=("objects/qa/ab/abcd", *index.objects[1:]))

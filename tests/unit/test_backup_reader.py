@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from fleet.backups.chunks import Chunk, Chunks
 from fleet.backups.data_text import DataText
-from fleet.backups.index import BINARY_HEADER, BINARY_TRAILER, Chunk, TableIndex, digest
+from fleet.backups.index import BINARY_HEADER, BINARY_TRAILER, TableIndex, digest
 from fleet.backups.multiset import Format, RowSum, StreamSum
 from fleet.backups.pool import Pool
 from fleet.backups.reader import read_rows, read_text, split
@@ -45,7 +46,7 @@ async def stored(pool: Pool, packs: int, chunks: int) -> TableIndex:
         blocks=1,
         read_at=0,
         objects=tuple(keys),
-        chunks=tuple(index),
+        chunks=Chunks.of(index),
     )
 
 
@@ -62,14 +63,14 @@ async def test_every_part_gives_its_rows(pool: Pool) -> None:
     read = [b"".join([batch async for batch in read_rows(pool, part)]) for part in parts]
     assert b"".join(read) == b"".join(ROWS[:40])
     assert [len(part) for part in read] == [part.plain_bytes for part in parts]
-    assert split(index.model_copy(update={"chunks": ()})) == []
+    assert split(index.model_copy(update={"chunks": Chunks.of(())})) == []
 
 
 async def test_damage_is_told(pool: Pool, tmp_path: Path) -> None:
     index = await stored(pool, 2, 4)
     (part,) = split(index)
     wrong = index.chunks[5]._replace(digest=digest(b"other"))
-    (other,) = split(index.model_copy(update={"chunks": (*index.chunks[:5], wrong, *index.chunks[6:])}))
+    (other,) = split(index.model_copy(update={"chunks": Chunks.of([*index.chunks[:5], wrong, *index.chunks[6:]])}))
     with pytest.raises(StoreError, match="other rows than the index says"):
         _ = [batch async for batch in read_rows(pool, other)]
     path = tmp_path / index.objects[1]
