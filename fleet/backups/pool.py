@@ -44,11 +44,11 @@ class Pool:
         self.added_bytes = 0
         self.used: dict[str, int] = {}
 
-    async def put(self, content: bytes, plain_bytes: int, pool: str = POOL) -> Blob:
+    async def put(self, content: bytes | bytearray, plain_bytes: int, pool: str = POOL) -> Blob:
         """Store an object unless it is there already. Raises StoreError."""
         key, content = await asyncio.to_thread(self._name, content, pool)
         if key in self.damaged:
-            await put_bytes(self.store, key, content)
+            await put_bytes(self.store, key, bytes(content))
             self.added_bytes += len(content)
         elif await self.store.put_new(key, content):
             self.added_bytes += len(content)
@@ -76,10 +76,10 @@ class Pool:
             raise StoreError(f"{key} is damaged: its {len(content)} bytes have another checksum", hint=_DAMAGED)
         return content
 
-    def _name(self, content: bytes, pool: str) -> tuple[str, bytes]:
+    def _name(self, content: bytes | bytearray, pool: str) -> tuple[str, bytes | bytearray]:
         key = object_key(self.environment, _sha256(content), pool)
         while key in self.condemned:
-            content += _SKIPPED
+            content = bytes(content) + _SKIPPED
             key = object_key(self.environment, _sha256(content), pool)
         return key, content
 
@@ -163,5 +163,5 @@ async def _parts(path: Path) -> AsyncIterator[bytes]:
             yield part
 
 
-def _sha256(content: bytes) -> str:
+def _sha256(content: bytes | bytearray) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -24,8 +24,11 @@ class Shelf:
         self._under_way: set[Future[None]] = set()
         self._closed = False
 
-    def put(self, content: bytes, chunks: list[Chunk]) -> None:
-        """In a thread: wait for its pack before, and leave this one. Raises what the store raised for that one."""
+    def put(self, content: bytearray, chunks: list[Chunk]) -> None:
+        """In a thread: wait for its pack before, which nobody needs any more then, and leave this one.
+
+        Raises what the store raised for that one.
+        """
         before: Future[None] | None = getattr(self._own, "future", None)
         if before is not None:
             before.result()
@@ -49,6 +52,6 @@ class Shelf:
         for future in list(self._under_way):  # threads still add to it
             future.cancel()
 
-    async def _put(self, content: bytes, chunks: list[Chunk]) -> None:
+    async def _put(self, content: bytearray, chunks: list[Chunk]) -> None:
         blob = await self._pool.put(content, sum(chunk.plain_bytes for chunk in chunks))
         self.ledger.add(blob.key, chunks)

@@ -43,7 +43,7 @@ def plain_size(sealed: int) -> int:
     return body - _TAG_BYTES * -(-body // SEALED_BYTES)
 
 
-def seal(key: bytes, name: str, content: bytes) -> bytes:
+def seal(key: bytes, name: str, content: bytes | bytearray) -> bytes:
     """A whole object."""
     sealer = Sealer(key, name)
     last = max(len(content) - 1, 0) // SEGMENT_BYTES

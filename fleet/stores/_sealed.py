@@ -38,7 +38,7 @@ class Sealed(Store):
         async with aclosing(_sealing(Sealer(await self._key(), key), content)) as parts:
             return _plain(await self._store.put(key, parts))
 
-    async def put_new(self, key: str, content: bytes) -> bool:
+    async def put_new(self, key: str, content: bytes | bytearray) -> bool:
         sealed = await asyncio.to_thread(partial(seal, await self._key(), key, content))
         return await self._store.put_new(key, sealed)
 

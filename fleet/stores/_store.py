@@ -63,18 +63,18 @@ class Store(ABC):
     async def stat(self, key: str) -> Stat | None:
         """What is known of an object; None where there is none."""
 
-    async def put_new(self, key: str, content: bytes) -> bool:
+    async def put_new(self, key: str, content: bytes | bytearray) -> bool:
         """Store an object unless there is one of that key and size; whether it was stored. Raises StoreError.
 
         For objects that are named by their content: whoever comes second may also write the same bytes again, and one
-        of another size is damaged and replaced.
+        of another size is damaged and replaced. Once it has returned, `content` may be used for something else.
         """
         found = await self.stat(key)
         if found is not None and found.size_bytes == len(content):
             return False
 
         async def parts() -> AsyncIterator[bytes]:
-            yield content
+            yield bytes(content)
 
         await self.put(key, parts())
         return True

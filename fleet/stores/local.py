@@ -64,7 +64,7 @@ class LocalStore(Store):
             finally:
                 await _in_thread(partial(_discard, file, partial_path))
 
-    async def put_new(self, key: str, content: bytes) -> bool:
+    async def put_new(self, key: str, content: bytes | bytearray) -> bool:
         target = self._path(key)
         with _errors(f"cannot store {key}"):
             return await _in_thread(lambda: self._store_new(target, content))
@@ -130,7 +130,7 @@ class LocalStore(Store):
                 if not partial_path.exists():
                     raise
 
-    def _store_new(self, target: Path, content: bytes) -> bool:
+    def _store_new(self, target: Path, content: bytes | bytearray) -> bool:
         with suppress(FileNotFoundError, NotADirectoryError):
             if target.stat().st_size == len(content):
                 _sync_folder(target.parent)  # whoever put it there may not have got so far
@@ -185,7 +185,7 @@ def _errors(what: str) -> Iterator[None]:
         raise StoreError(f"{what}: {error}", hint=_HINTS.get(error.errno or 0)) from error
 
 
-def _write_all(file: FileIO, part: bytes) -> None:
+def _write_all(file: FileIO, part: bytes | bytearray) -> None:
     view = memoryview(part)
     while view:
         view = view[file.write(view) :]

@@ -76,8 +76,9 @@ class S3Store(Store):
             raise StoreError(f"{key} is not there as it was stored", hint="does somebody else write there?")
         return stat
 
-    async def put_new(self, key: str, content: bytes) -> bool:
+    async def put_new(self, key: str, content: bytes | bytearray) -> bool:
         full, what = self._key(key), f"cannot store {key}"
+        content = bytes(content)
         await self._sweep()
         if len(content) >= _LOOK_FIRST_BYTES and await self._holds(key, len(content)):
             return False

@@ -44,7 +44,7 @@ async def check_contents_come_back(store: Store) -> None:
 async def check_new_objects_come_back(store: Store) -> None:
     for size in SIZES[:-1]:
         content = os.urandom(size)
-        assert await store.put_new(f"objects/{size}", content)
+        assert await store.put_new(f"objects/{size}", bytearray(content))
         assert await read(store, f"objects/{size}") == content
         assert not await store.put_new(f"objects/{size}", content)
         stat = await store.stat(f"objects/{size}")

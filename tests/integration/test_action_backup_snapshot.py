@@ -44,7 +44,7 @@ class Gated(LocalStore):
         self.full = False
         self.free = 1
 
-    async def put_new(self, key: str, content: bytes) -> bool:
+    async def put_new(self, key: str, content: bytes | bytearray) -> bool:
         if self.full:
             raise OSError(28, "No space left on device")
         if self.free <= 0:

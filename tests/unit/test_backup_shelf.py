@@ -17,7 +17,7 @@ from fleet.stores.local import LocalStore
 
 
 class StuckStore(LocalStore):
-    async def put_new(self, key: str, content: bytes) -> bool:
+    async def put_new(self, key: str, content: bytes | bytearray) -> bool:
         await asyncio.Event().wait()
         return await super().put_new(key, content)
 
@@ -39,7 +39,7 @@ async def test_what_is_left_while_it_is_closed_is_given_up_too(tmp_path: Path, m
 
     monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", close_meanwhile)
     with pytest.raises(ActionError, match="given up"):
-        await asyncio.to_thread(shelf.put, b"pack", [])
+        await asyncio.to_thread(shelf.put, bytearray(b"pack"), [])
     assert left[0].cancelled()
 
 
@@ -47,4 +47,4 @@ async def test_nothing_is_taken_once_it_is_closed(tmp_path: Path) -> None:
     shelf = make_shelf(tmp_path)
     shelf.close()
     with pytest.raises(ActionError, match="given up"):
-        await asyncio.to_thread(shelf.put, b"pack", [])
+        await asyncio.to_thread(shelf.put, bytearray(b"pack"), [])
