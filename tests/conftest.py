@@ -23,7 +23,14 @@ from fleet.environment import Environment
 from fleet.policy import TIER_DEFAULTS, Policy, Tier
 from fleet.secrets import Secrets, SecretText
 
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "60"}
+# autovacuum is on, and comes to no test in the middle
+FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "60",
+    "autovacuum_naptime": "1d",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -240,7 +240,7 @@ def drop(server: EmbeddedServer, names: Sequence[str]) -> None:
 
 
 def sql(dsn: str, *statements: str) -> list[Any]:
-    """Run statements, each in a transaction of its own; the rows of the last one."""
+    """Run statements, each in a transaction of its own; the rows of the last one. Then the server has counted them."""
 
     async def ask() -> list[Any]:
         connection = await asyncpg.connect(dsn)
@@ -248,6 +248,7 @@ def sql(dsn: str, *statements: str) -> list[Any]:
             rows: list[Any] = []
             for statement in statements:
                 rows = await connection.fetch(statement)
+            await connection.execute("select pg_stat_force_next_flush()")
             return rows
         finally:
             await connection.close()

@@ -99,7 +99,8 @@ def test_it_says_where_its_state_is(site: Site) -> None:
 
 def test_analyze_is_shown_then_done_then_needless(site: Site) -> None:
     analyzed = "select analyze_count from pg_stat_user_tables where relname = 'notes'"
-    sql(site.dsns["hand"], "create table notes (id int)", "insert into notes select generate_series(1, 1000)")
+    sql(site.dsns["hand"], "create table notes (id int) with (autovacuum_enabled = false)")
+    sql(site.dsns["hand"], "insert into notes select generate_series(1, 1000)")
     shown = site.daemon.custode("act", "analyze", "hand", "--dry-run", status=0).stdout
     for word in ("ANALYZE public.notes", "nobody has to approve it", "nothing speaks against it", "safe"):
         assert word in shown
