@@ -71,6 +71,7 @@ class Connections:
         Raises:
             ConnectError: the server cannot be reached or refuses us.
             asyncpg.InvalidCatalogNameError: there is no such database (any more).
+            asyncpg.ConnectionDoesNotExistError: the server has ended the session meanwhile.
         """
         async with self._slots:
             self._busy += 1
@@ -79,6 +80,10 @@ class Connections:
                 self._lent.append(name)
                 try:
                     yield connection
+                except asyncpg.InternalClientError as error:
+                    # what it says of a session that the server has ended, until the socket is seen to be closed
+                    connection.terminate()
+                    raise asyncpg.ConnectionDoesNotExistError("the session was ended") from error
                 finally:
                     self._lent.remove(name)
                     if not connection.is_closed():

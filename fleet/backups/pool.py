@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 import zstandard
@@ -60,7 +61,8 @@ class Pool:
         key, size = await asyncio.to_thread(self._name_file, path)
         found = await self.store.stat(key)
         if found is None or found.size_bytes != size or key in self.damaged:
-            await self.store.put(key, _parts(path))
+            async with aclosing(_parts(path)) as parts:
+                await self.store.put(key, parts)
             self.added_bytes += size
         self.used[key] = size
         return Blob(key=key, size_bytes=size, plain_bytes=plain_bytes)
@@ -157,7 +159,7 @@ def _damaged_key(environment: str) -> str:
     return f"{ROOT}/{environment}/damaged.json"
 
 
-async def _parts(path: Path) -> AsyncIterator[bytes]:
+async def _parts(path: Path) -> AsyncGenerator[bytes, None]:
     with path.open("rb") as file:
         while part := await asyncio.to_thread(file.read, _READ_BYTES):
             yield part

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from fleet.backups.catalogue import get_bytes, put_bytes
@@ -50,7 +51,7 @@ async def replicate(source: Store, target: Store, manifest: Manifest, tell: Tell
     async def copy(key: str) -> None:
         nonlocal done
         async with places:
-            await target.put(key, _checked(source, key, key.rpartition("/")[2]))
+            await _copy(source, target, key, key.rpartition("/")[2])
         done += sizes[key]
         tell(done, total)
 
@@ -64,7 +65,7 @@ async def replicate(source: Store, target: Store, manifest: Manifest, tell: Tell
     if damaged & objects.keys():
         await write_damaged(target, manifest.environment, damaged - objects.keys())
     for dump in dumps:
-        await target.put(dump.key, _checked(source, dump.key, dump.sha256))
+        await _copy(source, target, dump.key, dump.sha256)
         done += dump.size_bytes
         tell(done, total)
     await _finish(source, target, manifest)
@@ -118,7 +119,12 @@ async def _is_there(target: Store, dump: DatabaseDump) -> bool:
     return stat is not None and stat.size_bytes == dump.size_bytes
 
 
-async def _checked(source: Store, key: str, sha256: str) -> AsyncIterator[bytes]:
+async def _copy(source: Store, target: Store, key: str, sha256: str) -> None:
+    async with aclosing(_checked(source, key, sha256)) as parts:
+        await target.put(key, parts)
+
+
+async def _checked(source: Store, key: str, sha256: str) -> AsyncGenerator[bytes, None]:
     digest = hashlib.sha256()
     async for part in source.get(key):
         await asyncio.to_thread(digest.update, part)

@@ -146,3 +146,14 @@ async def test_a_broken_connection_is_replaced(
     except (asyncpg.PostgresError, asyncpg.InterfaceError):
         again = (await target.fetch("select pg_backend_pid()"))[0][0]
     assert again != pid
+
+
+async def test_what_asyncpg_says_of_a_session_that_was_ended_a_moment_ago_is_that_it_is_lost(
+    make_environment: MakeEnvironment, make_target: MakeTarget
+) -> None:
+    target = make_target(make_environment())
+    with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+        async with target.connections.acquire() as connection:
+            raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+    assert connection.is_closed()
+    assert (await target.fetch("select 1"))[0][0] == 1
