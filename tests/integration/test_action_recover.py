@@ -16,6 +16,8 @@ from tests.integration.engines import until
 from tests.integration.restores import MakeSite, databases, run_steps, take
 
 ACTION = Recover()
+# what a client may hear when its session is ended
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ async def keep_connecting(server: EmbeddedServer, database: str, connected: asyn
     while True:
         try:
             connection = await asyncpg.connect(server.dsn(database))
-        except (asyncpg.PostgresError, OSError):
+        except LOST:
             await asyncio.sleep(0.01)
             continue
         connected.set()
@@ -91,7 +93,7 @@ async def keep_connecting(server: EmbeddedServer, database: str, connected: asyn
             while not connection.is_closed():
                 await connection.fetchval("select count(*) from items")
                 await asyncio.sleep(0.01)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except LOST:
             continue
         finally:
             connection.terminate()
