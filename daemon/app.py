@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import sys
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -33,6 +32,7 @@ from daemon.status import Board, LatestBoard
 from daemon.tasks import owned, task_group
 from daemon.telemetry import Telemetry
 from daemon.telling import Telling
+from daemon.tuning import tune_process
 from daemon.views.environment import Environments
 from daemon.views.schema_diff import SchemaDiffs
 from daemon.web.access.access import make_access, open_access
@@ -52,21 +52,7 @@ from rules import Lasting, Transition
 
 log = structlog.get_logger()
 
-# the default of 700 objects is reached many times in one evaluation of many alerts, none of which are garbage; and the
-# next generation is looked at each second time, as it holds everybody up for as long as it has grown
-GARBAGE_THRESHOLDS = (10_000, 1, 1_000)
-# a loop that comes round takes the interpreter's lock several times from threads that copy rows: 5 ms each by default
-SWITCH_SECONDS = 0.0005
 _SAME_SCHEMA = "custode_policy_same_schema"  # which of the others are compared with the reference
-
-
-def favour_event_loop() -> None:
-    """Tune the interpreter for a loop that must not be held up; once all that lives to the end is made."""
-    # a full collection that walks what is never garbage stops the loop for long
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
-    sys.setswitchinterval(SWITCH_SECONDS)
 
 
 class Custode:
@@ -270,7 +256,7 @@ class Custode:
         own("measured", self.telemetry.measured.serve(acting.state, lambda: acting.environments))
         own("watchdog", self._manager.beat())
         own("event loop", self.telemetry.watch_event_loop(clock.monotonic))
-        favour_event_loop()
+        tune_process()
         return server.address
 
     def _make_acting(self) -> Acting:

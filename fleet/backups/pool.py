@@ -13,7 +13,6 @@ import zstandard
 
 from fleet.backups.catalogue import get_bytes, put_bytes
 from fleet.backups.manifest import POOL, ROOT, Blob, inventory_key, object_key, pool_prefixes
-from fleet.backups.memory import return_large_blocks
 from fleet.errors import StoreError
 from fleet.stores import Store
 
@@ -37,7 +36,6 @@ class Pool:
         condemned: frozenset[str] = frozenset(),
         damaged: frozenset[str] = frozenset(),
     ) -> None:
-        return_large_blocks()
         self.store = store
         self.environment = environment
         self.condemned = condemned

@@ -18,7 +18,7 @@ from typing import Any
 from actions import Action, Job
 from actions.backup import Backup
 from actions.restore import Restore
-from daemon.app import favour_event_loop
+from daemon.tuning import tune_process
 from fleet.environment import Environment
 from fleet.stores.local import LocalStore
 from tests.integration.actions_kit import at_work
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--into", default=None)
     arguments = parser.parse_args()
-    favour_event_loop()  # as the daemon does
+    tune_process()  # as the daemon does
     print(json.dumps(asyncio.run(_measure(arguments))))
 
 

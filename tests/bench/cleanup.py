@@ -26,8 +26,8 @@ from typing import Any
 import asyncpg
 
 from actions.cleanup import Cleanup, Parameters
-from daemon.app import favour_event_loop
 from daemon.demo.fleet import temporary_directory
+from daemon.tuning import tune_process
 from fleet.embedded import EmbeddedServer
 from fleet.environment import Environment
 from fleet.policy import TIER_DEFAULTS, Tier
@@ -162,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, help="messages past their time [1000000]")
     arguments = parser.parse_args()
-    favour_event_loop()  # as the daemon does
+    tune_process()  # as the daemon does
     directory = temporary_directory()
     try:
         told = asyncio.run(measure(directory, arguments.rows))

@@ -13,7 +13,7 @@ from typing import Any
 
 from actions import Job
 from actions.refresh import Refresh
-from daemon.app import favour_event_loop
+from daemon.tuning import tune_process
 from fleet.environment import Environment
 from fleet.policy import TIER_DEFAULTS, ConsentPolicy, DataPolicy, Tier
 from fleet.secrets import SecretText
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("qa")
     parser.add_argument("production")
     parser.add_argument("directory", type=Path)
-    favour_event_loop()  # as the daemon does
+    tune_process()  # as the daemon does
     print(json.dumps(asyncio.run(_measure(parser.parse_args()))))
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import random
-import resource
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +11,6 @@ import zstandard
 
 from fleet.backups.chunks import Chunk, Chunks, Known, Ledger, Placed, pack
 from fleet.backups.index import TableIndex, decode_index, encode_index
-from fleet.backups.memory import return_large_blocks
 from fleet.backups.tables import CHUNK_BYTES, MOST_BLOCKS, MOST_CHUNKS, chunk_blocks
 
 
@@ -172,21 +168,3 @@ def test_a_table_has_not_too_many_chunks() -> None:
     for blocks in (20, 60):
         assert chunk_blocks(blocks * MOST_CHUNKS, 8192 * blocks * MOST_CHUNKS) == blocks
     assert chunk_blocks(100 * MOST_CHUNKS, 8192 * 100 * MOST_CHUNKS) == MOST_BLOCKS, "a chunk is held in memory whole"
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
-def test_large_blocks_go_back_when_they_are_free() -> None:
-    return_large_blocks()
-
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-    for _ in range(3):  # the first that is freed makes others stay
-        blocks, pins = [], []
-        for _ in range(40):
-            blocks.append(b"x" * (2 << 20))
-            pins.append(b"x" * 600_000)  # a heap shrinks at its end alone: this is in use there
-        most = resident()
-        blocks.clear()
-        assert resident() < most - (40 << 20)
-        assert len(pins) == 40

@@ -45,7 +45,9 @@ from fleet import process
 async def main():
     if sys.argv[1] == "by ourselves":
         process._SETPRIV = None
-    async with process.running([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+    script = "import time; print(flush=True); time.sleep(600)"
+    async with process.running([sys.executable, "-c", script]) as child:
+        await child.stdout.readline()  # it has begun: what ends it with us is set
         print(child.pid, flush=True)
         await asyncio.sleep(600)
 
