@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import resource
 import time
@@ -34,7 +35,8 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("--into", default=None)
     arguments = parser.parse_args()
-    tune_process()  # as the daemon does
+    importlib.import_module("daemon.app")  # the memory is to be that of a daemon
+    tune_process()  # as it does
     print(json.dumps(asyncio.run(_measure(arguments))))
 
 

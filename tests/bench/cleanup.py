@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import shutil
 import sys
@@ -162,7 +163,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, help="messages past their time [1000000]")
     arguments = parser.parse_args()
-    tune_process()  # as the daemon does
+    importlib.import_module("daemon.app")  # the memory is to be that of a daemon
+    tune_process()  # as it does
     directory = temporary_directory()
     try:
         told = asyncio.run(measure(directory, arguments.rows))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def main() -> None:
     parser.add_argument("qa")
     parser.add_argument("production")
     parser.add_argument("directory", type=Path)
-    tune_process()  # as the daemon does
+    importlib.import_module("daemon.app")  # the memory is to be that of a daemon
+    tune_process()  # as it does
     print(json.dumps(asyncio.run(_measure(parser.parse_args()))))
 
 
