@@ -103,11 +103,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """It wants another turn, not before `until` (unix seconds; None: when something that ends may let it)."""
+    """It wants another turn, not before `until` (unix seconds; None: when something that ends may let it, such as a run
+    that it is `behind`).
+    """
 
     ground: str
     reason: str
     until: float | None = None
+    behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

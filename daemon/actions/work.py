@@ -200,10 +200,14 @@ class Work:
             case Asked():
                 return turn.run
             case Parked():
-                return await persist(turn, lambda: self._park(turn, stop))
+                run = await persist(turn, lambda: self._park(turn, stop))
+                await persist(turn, lambda: self._look_again(turn, stop))
+                return run
             case Ended(outcome=outcome):
                 await self._undo(turn, outcome)
-                return await persist(turn, lambda: self._end(turn, outcome))
+                run = await persist(turn, lambda: self._end(turn, outcome))
+                await persist(turn, lambda: self._make_room(turn))
+                return run
 
     async def _park(self, turn: Turn, stop: Parked) -> Run:
         known, now = turn.run.ground, self.means.now()
@@ -249,18 +253,26 @@ class Work:
             facts = {"result": outcome.result.value, "reason": outcome.reason, "seconds": outcome.seconds}
             await turn.record(connection, Entry.OUTCOME, **facts, before=outcome.before, after=outcome.after)
             opened = await self._breaker(turn, connection, outcome)
-            await self._make_room(turn, connection)
         kind = Happened.REFUSED if outcome.result is Result.REFUSED else Happened.DONE
         turn.tell(kind, outcome.reason, {**outcome.after, "seconds": outcome.seconds}, outcome.result)
         if opened:
             turn.tell(Happened.ESCALATED, f"{outcome.reason}; it is not tried again before a person has looked")
         return turn.run
 
-    async def _make_room(self, turn: Turn, connection: AsyncConnection) -> None:
-        """Others may have waited for this one to end."""
-        next_here = await line.next_in_line(connection, [turn.run.environment], self.means.now())
-        for run_id, environment in {*next_here, *await line.held_by_limit(connection)}:
-            await self.queue.put(connection, run_id, environment)
+    async def _look_again(self, turn: Turn, stop: Parked) -> None:
+        """What it waits for may have ended before it was parked. Asked once that is so: else each misses the other."""
+        if not stop.behind:
+            return
+        async with self.means.state.begin(durable=False) as connection:
+            if await runs.ended_among(connection, stop.behind):
+                await self.queue.put(connection, turn.run.id, turn.run.environment)
+
+    async def _make_room(self, turn: Turn) -> None:
+        """Others may have waited for this one to end. Asked once it has ended, as in `_look_again`."""
+        async with self.means.state.begin(durable=False) as connection:
+            next_here = await line.next_in_line(connection, [turn.run.environment], self.means.now())
+            for run_id, environment in {*next_here, *await line.held_by_limit(connection)}:
+                await self.queue.put(connection, run_id, environment)
 
     async def _breaker(self, turn: Turn, connection: AsyncConnection, outcome: Outcome) -> bool:
         """Whether this outcome was the one too many."""

@@ -8,8 +8,21 @@ import pytest
 
 from daemon.actions import Result
 from daemon.actions.views import Run
+from daemon.state import raw
 from tests.integration.engines import Daemon, MakeDaemon, TestWorld, request, until
 from tests.integration.scripted import SOON, Gate, Scripted, pass_by
+
+LATE = 4711  # an advisory lock: until it is free, no run is written down as parked
+_PARKED_LATE = f"""
+do $do$ begin
+    create function parked_late() returns trigger language plpgsql as $$ begin
+        perform pg_advisory_xact_lock({LATE});
+        return new;
+    end $$;
+    create trigger parked_late before update on action_run for each row
+        when (new.ground like '%_busy') execute function parked_late();
+end $do$
+"""
 
 
 async def owner(daemon: Daemon, run: Run) -> str | None:
@@ -95,3 +108,27 @@ async def test_a_daemon_wakes_those_that_wait_for_room_elsewhere(make_daemon: Ma
     gate.go.set()
     assert (await one.until(first)).result is Result.FIXED
     assert (await two.until(second)).result is Result.FIXED
+
+
+@pytest.mark.usefixtures("hardly_sweeps")
+@pytest.mark.parametrize("environment", ["qa", "qa2"])
+async def test_what_it_waits_for_ends_before_it_is_put_down_that_it_waits(
+    make_daemon: MakeDaemon, environment: str
+) -> None:
+    gate = Gate()
+    daemon = await make_daemon(Scripted(first=gate), at_once=1)
+    first = await daemon.ask(request("k1", "qa", parameters={"object": "other"}))
+    await gate.until_reached()
+    async with daemon.state.begin() as held:
+        session = await raw(held)
+        await session.execute("select pg_advisory_xact_lock($1)", LATE)
+        await daemon.sql(_PARKED_LATE)
+        second = await daemon.ask(request("k2", environment))
+
+        async def decided() -> bool:
+            return bool(await daemon.sql("select from pg_locks where objid = $1 and not granted", LATE))
+
+        await until(decided)
+        gate.go.set()
+        assert (await daemon.until(first)).result is Result.FIXED
+    assert (await daemon.until(second)).result is Result.FIXED

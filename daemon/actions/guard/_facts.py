@@ -123,7 +123,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """It may run later: not before `until`, or, where that is None, when something that runs has ended.
+    """It may run later: not before `until`, or, where that is None, when one of the runs `behind` has ended.
 
     People can be asked for their approval meanwhile: nobody is awake when the maintenance window opens.
     """
@@ -131,6 +131,7 @@ class Wait:
     ground: Ground
     reason: str
     until: float | None
+    behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from daemon.actions.guard._facts import Case, Ground, History, Running, Situation, Wait
 from daemon.actions.guard._window import described, is_open, opens_next
@@ -11,6 +11,7 @@ from fleet.policy import Risk
 
 _WINDOWED = {Risk.GUARDED, Risk.DANGEROUS}  # a way back from disaster does not wait for Sunday
 _Databases = frozenset[str] | None
+_InTheWay = tuple[Ground, str, Sequence[Running]]
 
 
 def window(case: Case, situation: Situation) -> Iterator[Wait]:
@@ -25,18 +26,18 @@ def window(case: Case, situation: Situation) -> Iterator[Wait]:
 def turn(case: Case, history: History, situation: Situation) -> Iterator[Wait]:
     """Everything that runs and stands in the way."""
     found = (*_same(case, history), *_conflict(case, history, situation), *_room(case, history, situation))
-    for ground, reason in found:
-        yield Wait(ground, reason, None)
+    for ground, reason, runs in found:
+        yield Wait(ground, reason, None, tuple(run.run_id for run in runs))
 
 
-def _same(case: Case, history: History) -> Iterator[tuple[Ground, str]]:
+def _same(case: Case, history: History) -> Iterator[_InTheWay]:
     wanted = (case.request.environment, case.request.action, case.target.object)
     for run in history.running:
         if (run.environment, run.action, run.object) == wanted:
-            yield Ground.RUNNING, f"waits until {run.what} has ended, which is the same"
+            yield Ground.RUNNING, f"waits until {run.what} has ended, which is the same", (run,)
 
 
-def _conflict(case: Case, history: History, situation: Situation) -> Iterator[tuple[Ground, str]]:
+def _conflict(case: Case, history: History, situation: Situation) -> Iterator[_InTheWay]:
     for run in history.running:
         if (
             run.environment == case.request.environment
@@ -44,7 +45,7 @@ def _conflict(case: Case, history: History, situation: Situation) -> Iterator[tu
             and _overlap(case.target.databases, run.databases)
         ):
             barred = f"{case.request.action} must not run on {_where(case, run)} meanwhile"
-            yield Ground.CONFLICT, f"waits until {run.what} has ended: {barred}"
+            yield Ground.CONFLICT, f"waits until {run.what} has ended: {barred}", (run,)
 
 
 def _conflicting(one: str, other: str, situation: Situation) -> bool:
@@ -64,7 +65,7 @@ def _where(case: Case, run: Running) -> str:
     return ", ".join(sorted(frozenset.intersection(*named))) if named else "the same databases"
 
 
-def _room(case: Case, history: History, situation: Situation) -> Iterator[tuple[Ground, str]]:
+def _room(case: Case, history: History, situation: Situation) -> Iterator[_InTheWay]:
     """Whether as many run as may, with the store, on the environment, in the fleet."""
     limits, environment, store = situation.limits, case.request.environment, case.target.store
     with_store = [run for run in history.running if store is not None and run.store == store]
@@ -76,4 +77,4 @@ def _room(case: Case, history: History, situation: Situation) -> Iterator[tuple[
     ):
         if len(runs) >= most:
             verb = "runs" if len(runs) == 1 else "run"
-            yield ground, f"waits for its turn {where}: {len(runs)} of {most} {verb}, such as {runs[0].what}"
+            yield ground, f"waits for its turn {where}: {len(runs)} of {most} {verb}, such as {runs[0].what}", runs

@@ -37,7 +37,7 @@ async def _rejoin(turn: Turn) -> Stop | None:
         past = situation.history
         wait = None if past is None else next(in_the_way(turn.case, past, situation), None)
         if wait is not None:
-            return Parked(wait.ground.value, wait.reason, wait.until)
+            return Parked(wait.ground.value, wait.reason, wait.until, wait.behind)
         turn.run = await runs.write(connection, turn.run, ground=None, parked=None)
     return None
 
@@ -90,8 +90,8 @@ async def _heed(turn: Turn, connection: AsyncConnection, decision: Decision) -> 
     match decision:
         case Allowed():
             return None
-        case Wait(ground=ground, reason=reason, until=until):
-            return Parked(ground.value, reason, until)
+        case Wait(ground=ground, reason=reason, until=until, behind=behind):
+            return Parked(ground.value, reason, until, behind)
         case Refused(ground=ground, reason=reason):
             await turn.record(connection, Entry.GUARD, decision="refused", ground=ground.value, reason=reason)
             return ended(turn, decision.result, reason)
