@@ -111,7 +111,12 @@ async def test_what_runs_stops_between_two_steps_and_goes_on(
     run = await parked(daemon, run, "stopped")
     assert action.done == ["qa/first"]
     await daemon.later(3000)
-    await until(lambda: not daemon.engine.running())
+
+    async def looked_again() -> bool:
+        found = (await daemon.people.run(run.id)).run
+        return found.attempt > 1 and found.state is RunState.QUEUED
+
+    await until(looked_again)
     if by == "row":
         await daemon.people.release("bruno", via="cli")
     else:

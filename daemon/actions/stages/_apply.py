@@ -15,6 +15,7 @@ from daemon.actions import runs
 from daemon.actions.events import Happened
 from daemon.actions.ledger import Entry, clean
 from daemon.actions.request import Result
+from daemon.actions.stages._guard import until_released
 from daemon.actions.turn import Asked, Parked, Stop, Turn, ended
 from fleet.backups.scrub import scrub
 from fleet.errors import ConnectError, CustodeError, StateAwayError
@@ -101,10 +102,8 @@ async def persist(turn: Turn, write: Callable[[], Awaitable[T]]) -> T:
 
 async def _held_up(turn: Turn, connection: AsyncConnection, step: str) -> Stop | None:
     """Between two steps: the stop switch, and whoever asked for a pause. What is ours goes on to `step`."""
-    switch = await turn.means.stopped(connection)
-    if switch is None or switch.stopped:
-        by = f" by {switch.by}" if switch is not None and switch.by else ""
-        return Parked("stopped", f"all actions are stopped{by}; it goes on once they are released")
+    if (stopped := until_released(await turn.means.stopped(connection))) is not None:
+        return stopped
     turn.run = await runs.write(connection, turn.run, step=step, ground=None, parked=None)
     if turn.run.asked != "pause":
         return None

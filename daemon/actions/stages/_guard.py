@@ -13,7 +13,7 @@ from daemon.actions.guard import Allowed, Decision, Ground, Refused, Situation, 
 from daemon.actions.history import decide_alone, history
 from daemon.actions.ledger import Entry
 from daemon.actions.turn import Parked, Stop, Turn, ended
-from daemon.actions.views import requester_of
+from daemon.actions.views import StopSwitch, requester_of
 from fleet.policy import Consent
 
 
@@ -35,11 +35,21 @@ async def _rejoin(turn: Turn) -> Stop | None:
         await decide_alone(connection)
         situation = await _situation(turn, connection)
         past = situation.history
+        if (stopped := until_released(situation.switch)) is not None:
+            return stopped
         wait = None if past is None else next(in_the_way(turn.case, past, situation), None)
         if wait is not None:
             return Parked(wait.ground.value, wait.reason, wait.until, wait.behind)
         turn.run = await runs.write(connection, turn.run, ground=None, parked=None)
     return None
+
+
+def until_released(switch: StopSwitch | None) -> Parked | None:
+    """What has begun is not refused while all actions are stopped: it waits."""
+    if switch is not None and not switch.stopped:
+        return None
+    by = f" by {switch.by}" if switch is not None and switch.by else ""
+    return Parked("stopped", f"all actions are stopped{by}; it goes on once they are released")
 
 
 async def begin(turn: Turn) -> Stop | None:
