@@ -62,11 +62,13 @@ class Refresh(Action[Parameters]):
         }
         name = job.environment.name
         return Plan(
-            f"refresh {database} of {name} from {found.database} of {source}{found.taken}: {found.told}",
+            f"refresh {database} of {name} from {found.database} of {source}{found.taken}: {found.told},"
+            f" about {found.size_bytes / 1e6:.1f} MB",
             COPY_STEPS,
             {"database_oid": oid, "rows": 0},
             (planned,),
-            (*commands(planned), f"COPY of about {found.size_bytes / 1e6:.1f} MB, masked"),
+            # without sizes: who has approved is not asked anew because the source has grown
+            (*commands(planned), "COPY of the rows, masked"),
             f"what {name} holds now is lost, its sessions are ended; all that is copied is masked as the policy says,"
             " and scanned first",
             found.size_bytes,

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-
 from actions import Action
 from daemon import clock
 from daemon.actions.engine import Engine
@@ -185,7 +183,7 @@ class Acting:
         return self._settings.environments.keys() - self.environments
 
     async def _let_go(self) -> None:
-        with suppress(StateError, DBAPIError, TimeoutError):
+        with suppress(StateError, TimeoutError):
             await self._mirror.flush()
         await self._membership.leave()
 

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from daemon.actions.request import Request, Source
 from daemon.state import StateDatabase
@@ -130,7 +129,7 @@ class Schedules:
         """Seconds until it is worth to look again."""
         try:
             await self.fire_due()
-        except (StateError, DBAPIError) as error:
+        except StateError as error:
             log.warning("schedules_wait", error=str(error))
             await asyncio.sleep(_PAUSE)
             with suppress(TimeoutError):
@@ -157,7 +156,7 @@ class Schedules:
         for key, one in unseen.items():
             if one.last is None:
                 continue  # another daemon is just about to say
-            if one.due is not None and one.due > one.last:
+            while one.due is not None and one.due > one.last:  # the next may become due meanwhile
                 asked.append(await self._ask(key, one, one.due))
             one.due = None
         return asked

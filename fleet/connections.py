@@ -20,6 +20,7 @@ CONNECT_SECONDS = 5.0
 # how long to wait for a connection that is lent before closing another database's: opening takes 3 to 5 ms, and the
 # first statement in a new session ten times as long as the next
 PATIENCE_SECONDS = 0.05
+END_SECONDS = 1.0  # for the server to cancel a statement and say good-bye, before the socket is closed all the same
 Connection = asyncpg.Connection
 Record = asyncpg.Record
 
@@ -33,8 +34,9 @@ async def _anybody() -> None:
 class Connections:
     """At most `environment.connections` connections, kept open until another database needs room.
 
-    The least recently used goes first. A connection that comes back broken is forgotten. `check` is asked of every
-    connection once it is open, before it is lent; where it raises, nobody gets the connection.
+    The least recently used goes first. A connection that comes back broken is forgotten; one whose user was cancelled
+    or timed out, and one that is in a transaction, is ended. `check` is asked of every connection once it is open,
+    before it is lent; where it raises, nobody gets the connection.
     """
 
     def __init__(
@@ -84,9 +86,13 @@ class Connections:
                     # what it says of a session that the server has ended, until the socket is seen to be closed
                     connection.terminate()
                     raise asyncpg.ConnectionDoesNotExistError("the session was ended") from error
+                except (asyncio.CancelledError, TimeoutError):
+                    # the server may do what was broken off, and say so later: a BEGIN, a lock of the session
+                    await _end(connection)
+                    raise
                 finally:
                     self._lent.remove(name)
-                    if not connection.is_closed():
+                    if _is_usable(connection):
                         self._idle.append((name, connection))
                     self._returned.set()
             finally:
@@ -105,8 +111,7 @@ class Connections:
         """Close what is idle."""
         idle, self._idle = self._idle, []
         for _, connection in idle:
-            with suppress(OSError, TimeoutError):
-                await connection.close(timeout=1)
+            await _end(connection)
 
     async def _take(self, database: str | None) -> tuple[str, Connection]:
         kept = self._kept(database)
@@ -115,7 +120,7 @@ class Connections:
         if kept is not None:
             return kept
         if self._full():
-            await self._idle.pop(0)[1].close(timeout=1)
+            await _end(self._idle.pop(0)[1])
         connection = await self._open(database)
         try:
             await self._check()
@@ -142,7 +147,7 @@ class Connections:
         for index in range(len(self._idle) - 1, -1, -1):
             if self._idle[index][0] == name:
                 kept = self._idle.pop(index)
-                if not kept[1].is_closed():
+                if _is_usable(kept[1]):
                     return kept
         return None
 
@@ -193,6 +198,22 @@ class Connections:
         except asyncpg.InterfaceError as error:
             raise ConnectError(f"{name}: cannot connect: {error}") from error
         return connection
+
+
+async def _end(connection: Connection) -> None:
+    """Cancel its statement on the server, too, which does not look at the socket meanwhile; then close it."""
+    with suppress(OSError):  # asyncpg has closed the socket then
+        await connection.close(timeout=END_SECONDS)
+
+
+def _is_usable(connection: Connection) -> bool:
+    """Whether it is open and in no transaction; one that is in a transaction is ended."""
+    if connection.is_closed():
+        return False
+    if connection.is_in_transaction():
+        connection.terminate()
+        return False
+    return True
 
 
 async def _database(connection: Connection) -> str:

@@ -74,3 +74,9 @@ class StateAwayError(StateError):
     """The state database cannot be reached now."""
 
     code = "CU611"
+
+
+class StateRefusedError(StateError):
+    """The state database is there, and refuses a statement."""
+
+    code = "CU612"

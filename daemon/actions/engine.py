@@ -138,6 +138,8 @@ class Engine:
             fixed = [run for run in earlier if run.result is Result.FIXED]
             if fixed or request.source is not Source.ALERT:
                 return Submitted((fixed or earlier)[0], False, "it was asked for before, and is done")
+            if (person := await runs.declined(connection, earlier[0])) is not None:
+                return Submitted(earlier[0], False, f"{person} said no to it: as long as the alert fires, that counts")
             request = _again(request, len(earlier) + 1)
         run = await runs.add(connection, uuid.uuid4().hex[:12], request, target)
         if run is None:
@@ -151,19 +153,20 @@ class Engine:
         await self.queue.put(connection, run.id, run.environment)
         return Submitted(run, True)
 
-    async def _take(self, run_id: str) -> None:
+    async def _take(self, run_id: str, environment: str) -> None:
         """One turn, in a task of its own: it outlives the queue, which ends when the state database goes away."""
         while (earlier := self._turns.get(run_id)) is not None:  # several may have waited for the same one
             await asyncio.wait([earlier])  # what it was woken for may have come too late for that turn
-        if self._group is None:
-            raise asyncio.CancelledError  # the daemon stops: back into the queue
-        task = self._turns[run_id] = self._group.create_task(self._work(run_id), name=f"run {run_id}")
+        if self._group is None or environment not in self._environments:
+            raise asyncio.CancelledError  # the daemon stops, or another one looks after it: back into the queue
+        work = self._work(run_id, environment)
+        task = self._turns[run_id] = self._group.create_task(work, name=f"run {run_id}")
         task.add_done_callback(lambda _: self._turns.pop(run_id, None))
         await asyncio.wait([task])
 
-    async def _work(self, run_id: str) -> Run | None:
+    async def _work(self, run_id: str, environment: str) -> Run | None:
         try:
-            return await self.work.take(run_id)
+            return await self.work.take(run_id, environment)
         except StateAwayError as error:
             log.warning("turn_broken_off", run=run_id, error=error.message)  # the sweep finds it again
         except Exception:  # the boundary of a turn: whatever breaks, the other runs go on

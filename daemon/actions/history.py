@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select, text
+from sqlalchemy import and_, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.actions.guard import Ended, History, Limits, Running, breaker_open
@@ -77,11 +77,12 @@ async def _breakers(
     connection: AsyncConnection, environments: Sequence[str], limits: Limits
 ) -> dict[tuple[str, str], bool]:
     """Whether an action is left to people, for any of its objects, among those that ran lately."""
-    columns = (RUN.c[name] for name in ("environment", "action", "object", "id", "result", "ended_at", "begun_at"))
-    latest = select(*columns).where(RUN.c.state == "ended").order_by(RUN.c.ended_at.desc()).limit(_LATELY)
+    columns = (RUN.c[name] for name in ("environment", "action", "object", "id", "result", "ended_at"))
+    begun = and_(RUN.c.state == "ended", RUN.c.begun_at.is_not(None))  # what was refused changes no breaker
+    latest = select(*columns).where(begun).order_by(RUN.c.ended_at.desc()).limit(_LATELY)
     ended: dict[tuple[str, str, str], list[Ended]] = {}
     for row in await connection.execute(latest):
-        if row.begun_at is not None and row.environment in environments:
+        if row.environment in environments:
             place = (row.environment, row.action, row.object)
             ended.setdefault(place, []).append(Ended(row.id, Result(row.result), row.ended_at))
     found: dict[tuple[str, str], bool] = {}

@@ -12,7 +12,7 @@ from daemon.actions.guard import Ground
 from daemon.actions.runs import RUN, many
 from daemon.actions.views import Run
 
-_GROUNDS = ["", "stopped", "retry", *Ground]  # for which a run may be parked
+_GROUNDS = ["", "retry", "paused", "resumed", *Ground]  # with which a run may be queued
 _NEXT = text("""
     select run.id, run.environment
     from unnest(cast(:environments as text[])) as place

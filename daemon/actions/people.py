@@ -135,13 +135,13 @@ class People:
             if run.state is RunState.RUNNING:
                 return await runs.change(connection, run, asked="pause", asked_by=person)
             said = f"paused by {person}"
-            return await runs.change(connection, run, state="paused", ground="paused", parked=said)
+            return await runs.change(connection, run, state="paused", ground="paused", parked=said, asked=None)
 
     async def resume(self, run_id: str, person: str, *, via: str) -> Run:
         async with self._means.state.begin() as connection:
             run = await self._controlled(connection, run_id, person, (RunState.PAUSED,), what="resume", via=via)
             said = f"resumed by {person}"
-            waits = {"ground": "resumed", "parked": said, "not_before": None}
+            waits = {"ground": "resumed", "parked": said, "not_before": None, "asked": None}
             progress = {"ratio": 0.0, "doing": said, "at": self._means.now()}
             run = await runs.change(connection, run, state="queued", progress=progress, **waits)
             await self._engine.queue.put(connection, run.id, run.environment)

@@ -38,12 +38,13 @@ RESTART_SECONDS = 5.0
 KEPT_LOG = timedelta(hours=1)  # pgqueuer's own notes, which nobody here reads
 CLEAN_SECONDS = 300.0
 CLEAN_ROWS = 10_000  # at once
+_ENTRYPOINT = "environment:"
 
 
 class Queue:
-    """`take(run_id)` works one turn. At most `at_once` of them in this process, two at least."""
+    """`take(run_id, environment)` works one turn. At most `at_once` of them in this process, two at least."""
 
-    def __init__(self, state: StateDatabase, take: Callable[[str], Awaitable[None]], *, at_once: int = 20) -> None:
+    def __init__(self, state: StateDatabase, take: Callable[[str, str], Awaitable[None]], *, at_once: int = 20) -> None:
         self._state = state
         self._take = take
         self._at_once = max(at_once, 2)
@@ -133,7 +134,7 @@ class Queue:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._taking.add(task)
         try:
-            await self._take((job.payload or b"").decode())
+            await self._take((job.payload or b"").decode(), job.entrypoint.removeprefix(_ENTRYPOINT))
         except asyncio.CancelledError:
             task.uncancel()
             raise RetryRequested from None  # back into the queue
@@ -163,7 +164,7 @@ async def _clean(session: QueueSession, table: str) -> None:
 
 
 def _entrypoint(environment: str) -> QueueEntrypoint:
-    return cast("QueueEntrypoint", f"environment:{environment}")
+    return cast("QueueEntrypoint", f"{_ENTRYPOINT}{environment}")
 
 
 def _queries(driver: Driver) -> Queries:

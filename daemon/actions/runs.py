@@ -75,6 +75,15 @@ async def under_key(connection: AsyncConnection, key: str) -> list[Run]:
     return await many(connection, query.order_by(RUN.c.requested_at.desc()))
 
 
+async def declined(connection: AsyncConnection, run: Run) -> str | None:
+    """Who rejected or cancelled an ended run; None: nobody did."""
+    if run.result is Result.CANCELLED:
+        return run.asked_by
+    query = select(_APPROVAL.c.person).where(_APPROVAL.c.run_id == run.id, _APPROVAL.c.approved.is_(False))
+    person: str | None = (await connection.execute(query.order_by(_APPROVAL.c.id).limit(1))).scalar_one_or_none()
+    return person
+
+
 async def active(connection: AsyncConnection, environment: str, action: str, target: Target) -> Run | None:
     query = select(RUN).where(
         RUN.c.environment == environment,

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actions import Action, Job, Plan
+from daemon.actions import runs
 from daemon.actions.asking import Meaning
 from daemon.actions.events import ActionEvent, Happened
 from daemon.actions.guard import Case
@@ -120,6 +121,18 @@ class Asked:
 
 Stop = Ended | Parked | Asked
 Stage = Callable[[Turn], Awaitable[Stop | None]]
+
+
+async def cancelled(turn: Turn, connection: AsyncConnection) -> Ended | None:
+    """How it ends if a person has cancelled it. Whoever wants to from now on waits for the end of this transaction,
+    and finds what the run is by then.
+    """
+    run = await runs.get(connection, turn.run.id, lock=True)
+    return by_hand(turn, run) if run is not None and run.asked == "cancel" else None
+
+
+def by_hand(turn: Turn, run: Run) -> Ended:
+    return ended(turn, Result.CANCELLED, f"cancelled by {run.asked_by or 'a person'}")
 
 
 def ended(turn: Turn, result: Result, reason: str, after: Mapping[str, float | str] | None = None) -> Ended:

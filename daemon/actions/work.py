@@ -28,7 +28,7 @@ from daemon.actions.runs import FencedError
 from daemon.actions.stages import STAGES
 from daemon.actions.stages._apply import AWAY_PAUSE, FIRST_BACKOFF, PASSING, describe, persist
 from daemon.actions.takeover import end_sessions
-from daemon.actions.turn import Asked, Ended, Parked, Stage, Stop, Turn, ended, subject_of
+from daemon.actions.turn import Asked, Ended, Parked, Stage, Stop, Turn, by_hand, cancelled, ended, subject_of
 from daemon.actions.views import Run
 from fleet.errors import ActionError, CustodeError, StateAwayError
 
@@ -50,13 +50,21 @@ class Work:
     submit: Submit
     places: dict[str, str] = field(default_factory=dict)  # run id: environment, of all turns under way
 
-    async def take(self, run_id: str) -> Run | None:
-        """One turn. Whatever goes wrong is how it ends, not an exception; None where there was nothing to do.
+    async def take(self, run_id: str, environment: str) -> Run | None:
+        """One turn of a run on `environment`. Whatever goes wrong is how it ends, not an exception; None where there
+        was nothing to do.
 
         Raises:
             StateAwayError: the state database went away; the run waits there for its next turn.
             asyncio.CancelledError: the daemon stops; the run is free for others.
         """
+        self.places[run_id] = environment
+        try:
+            return await self._take(run_id)
+        finally:
+            del self.places[run_id]
+
+    async def _take(self, run_id: str) -> Run | None:
         async with self.means.state.begin(durable=False) as connection:
             run = await runs.claim(connection, run_id, self.owner, self.means.now())
             if run is None:
@@ -71,7 +79,6 @@ class Work:
             return await self._finish_without(run, turn)
         if taken_over:
             turn.tell(Happened.TAKEN_OVER)
-        self.places[run.id] = run.environment
         try:
             stop = await self._attend(turn)
             return await self._settle(turn, stop)
@@ -81,8 +88,6 @@ class Work:
         except asyncio.CancelledError:
             await self._hand_back(turn)
             raise
-        finally:
-            del self.places[run.id]
 
     def _turn(self, run: Run) -> Turn | Outcome:
         try:
@@ -119,7 +124,7 @@ class Work:
         if not work.cancelled() and (stop := work.result()) is not None:
             return stop
         if turn.interrupted == "cancel":
-            return ended(turn, Result.CANCELLED, f"cancelled by {turn.run.asked_by or 'a person'}")
+            return by_hand(turn, turn.run)
         raise FencedError(f"run {turn.run.id} is in other hands")
 
     async def _stages(self, turn: Turn) -> Stop | None:
@@ -133,7 +138,7 @@ class Work:
                 if (stop := too_old or waits) is not None:
                     return stop
             if run.asked == "cancel":
-                return ended(turn, Result.CANCELLED, f"cancelled by {run.asked_by or 'a person'}")
+                return by_hand(turn, run)
             for stage in STAGES:
                 found = await self._patiently(turn, stage)
                 if found is not None:
@@ -196,22 +201,26 @@ class Work:
         return {"ratio": ratio, "doing": turn.doing, "at": now, "left_seconds": left}
 
     async def _settle(self, turn: Turn, stop: Stop) -> Run:
+        # what was parked before holds no place: two of them must not call each other for ever
+        held = turn.run.begun_at is not None and not (isinstance(stop, Parked) and turn.run.ground is not None)
         match stop:
             case Asked():
-                return turn.run
+                pass
             case Parked():
-                run = await persist(turn, lambda: self._park(turn, stop))
-                await persist(turn, lambda: self._look_again(turn, stop))
-                return run
+                await persist(turn, lambda: self._park(turn, stop))
+                await persist(turn, lambda: self._look_again(turn.run, stop))
             case Ended(outcome=outcome):
                 await self._undo(turn, outcome)
-                run = await persist(turn, lambda: self._end(turn, outcome))
-                await persist(turn, lambda: self._make_room(turn))
-                return run
+                await persist(turn, lambda: self._end(turn, outcome))
+        if held:
+            await persist(turn, lambda: self._make_room(turn.run.environment))
+        return turn.run
 
     async def _park(self, turn: Turn, stop: Parked) -> Run:
         known, now = turn.run.ground, self.means.now()
         async with self.means.state.begin() as connection:
+            if await cancelled(turn, connection) is not None:
+                stop = replace(stop, until=now)
             turn.run = await runs.park(connection, turn.run, stop, now)
             if stop.until is not None:
                 delay = max(stop.until - now, 0.0)
@@ -259,20 +268,20 @@ class Work:
             turn.tell(Happened.ESCALATED, f"{outcome.reason}; it is not tried again before a person has looked")
         return turn.run
 
-    async def _look_again(self, turn: Turn, stop: Parked) -> None:
+    async def _look_again(self, run: Run, stop: Parked) -> None:
         """What it waits for may have ended before it was parked. Asked once that is so: else each misses the other."""
         if not stop.behind:
             return
         async with self.means.state.begin(durable=False) as connection:
             if await runs.ended_among(connection, stop.behind):
-                await self.queue.put(connection, turn.run.id, turn.run.environment)
+                await self.queue.put(connection, run.id, run.environment)
 
-    async def _make_room(self, turn: Turn) -> None:
-        """Others may have waited for this one to end. Asked once it has ended, as in `_look_again`."""
+    async def _make_room(self, environment: str) -> None:
+        """Others may have waited for the place of one that ran there. Asked once it is free, as in `_look_again`."""
         async with self.means.state.begin(durable=False) as connection:
-            next_here = await line.next_in_line(connection, [turn.run.environment], self.means.now())
-            for run_id, environment in {*next_here, *await line.held_by_limit(connection)}:
-                await self.queue.put(connection, run_id, environment)
+            next_here = await line.next_in_line(connection, [environment], self.means.now())
+            for run_id, place in {*next_here, *await line.held_by_limit(connection)}:
+                await self.queue.put(connection, run_id, place)
 
     async def _breaker(self, turn: Turn, connection: AsyncConnection, outcome: Outcome) -> bool:
         """Whether this outcome was the one too many."""
@@ -291,6 +300,7 @@ class Work:
             await self.means.ledger.write(connection, Entry.OUTCOME, subject_of(run), **facts)
         event = ActionEvent(Happened.REFUSED, run, self.means.now(), outcome.reason, {}, outcome.result)
         self.means.world.emit(event)
+        await self._make_room(run.environment)
         return run
 
     async def _hand_back(self, turn: Turn) -> None:

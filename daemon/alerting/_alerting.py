@@ -94,6 +94,7 @@ class Alerting:
         self._alive_at = 0.0
         self._intervals: Mapping[str, float] = {}
         self._refused: dict[str, int] = {}
+        self._full: set[str] = set()  # sources whose last batch was refused
         self.journal_works = True
         self._remembers = False
         self.remembered_at = 0.0  # when the process before this one last wrote the journal, in unix seconds
@@ -145,7 +146,6 @@ class Alerting:
 
     async def forget(self, environment: str) -> None:
         """An environment is guarded no longer."""
-
         await self._thread(partial(self._forget, environment))
 
     def _forget(self, environment: str) -> None:
@@ -306,9 +306,12 @@ class Alerting:
     ) -> None:
         try:
             self._store.land(source, at, samples, fresh_for=fresh_for, doubtful=doubtful, tells=tells)
+            self._full.discard(source)
         except StoreFullError as error:
             self._refused[source] = self._refused.get(source, 0) + 1
-            log.error("samples_refused", source=source, error=error.message, hint=error.hint)  # noqa: TRY400 - no trace
+            if source not in self._full:
+                log.error("samples_refused", source=source, error=error.message, hint=error.hint)  # noqa: TRY400
+            self._full.add(source)
 
     def _saved(self, transitions: list[Transition], *, mirrored: bool = True) -> list[Transition]:
         """The transitions, once what lasts of them is on disk."""

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.state import StateDatabase
@@ -30,7 +29,7 @@ log = structlog.get_logger()
 WRITE_SECONDS = 0.2  # how far the mirror is behind at most, while the database is there
 _PAUSE = 1.0  # after a failure
 _LONGEST_PAUSE = 5.0  # what is undecided is looked at again
-_FAILURES = (StateError, DBAPIError, TimeoutError)
+_FAILURES = (StateError, TimeoutError)
 _SLOWEST = 5.0  # seconds that one writing may take
 _CLOCK = 0.001  # the database keeps microseconds, floats do not
 

@@ -15,7 +15,6 @@ from typing import Protocol
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from daemon.alerting._samples import SampleCache, Samples
 from daemon.scrape import Batch
@@ -30,7 +29,7 @@ READ_SECONDS = 15.0
 REPEAT_SECONDS = 120.0  # what did not change is said again, so that others know that it still holds
 STALE_SECONDS = 600.0
 _SLOWEST = 5.0
-_FAILURES = (StateError, DBAPIError, TimeoutError)
+_FAILURES = (StateError, TimeoutError)
 
 _PUBLISH = text("""
     insert into shared_samples (environment, collector, samples, at)

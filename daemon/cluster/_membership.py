@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from daemon.cluster._leases import LEASE_SECONDS, MemberView, Self, View, arrive, leave, read_members, write_leases
 from daemon.cluster._shares import fair_shares
@@ -27,7 +26,7 @@ _PAUSE = 0.2  # seconds between two tries at least
 _LEAVE_SECONDS = 2.0
 
 OnChange = Callable[[frozenset[str], frozenset[str]], Awaitable[None]]
-_FAILURES = (StateError, DBAPIError, TimeoutError)
+_FAILURES = (StateError, TimeoutError)
 
 
 async def _nobody(_gained: frozenset[str], _lost: frozenset[str]) -> None:

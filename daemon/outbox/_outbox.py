@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.notifiers import Message, Permanent, Receipt, Retryable
@@ -21,7 +20,7 @@ from daemon.outbox._metrics import OutboxMetrics
 from daemon.outbox._notice import Notice, Sender
 from daemon.outbox._spool import Spool, Spooled
 from daemon.state import StateDatabase
-from fleet.errors import StateError
+from fleet.errors import StateError, StateRefusedError
 
 log = structlog.get_logger()
 
@@ -31,7 +30,7 @@ SWEEP_SECONDS = 10.0
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds between two tries
 DEFECTS = 8  # tries of what fails in a way that nobody foresaw
 _BATCH = 500
-_FAILURES = (StateError, DBAPIError, TimeoutError)
+_FAILURES = (StateError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class Outbox:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(0.1):
                             await self._moved.wait()
-        except (TimeoutError, DBAPIError):
+        except TimeoutError:
             log.info("notices_left", in_memory=len(self._spool), being_sent=self._sending)
 
     async def _busy(self) -> bool:
@@ -131,15 +130,15 @@ class Outbox:
             try:
                 async with self._state.begin() as connection:
                     await rows.insert(connection, [(one.notice, one.reference, one.error) for one in batch])
-            except (StateError, TimeoutError):
-                self._wake_all()  # some can do without
-                return False
-            except DBAPIError as error:
+            except StateRefusedError as error:
                 if len(batch) == 1:
-                    log.error("notice_unwritable", key=batch[0].notice.key, error=str(error.orig))  # noqa: TRY400
+                    log.error("notice_unwritable", key=batch[0].notice.key, error=error.message)  # noqa: TRY400
                     self._metrics.count(batch[0].notice.to, "dead")
                     self._spool.remove(batch[0])
                     return True
+            except (StateError, TimeoutError):
+                self._wake_all()  # some can do without
+                return False
             else:
                 for one in batch:
                     self._spool.remove(one)

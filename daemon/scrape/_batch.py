@@ -54,9 +54,9 @@ class Batch:
 
     @property
     def problem(self) -> str | None:
-        """Why the run did not succeed, in one line."""
+        """Why the run did not succeed, in one line, the same whatever failed first."""
         parts = [self.error] if self.error else []
-        parts += [f"{what}: {why}" for what, why in self.failures.items()]
+        parts += [f"{what}: {why}" for what, why in sorted(self.failures.items())]
         return "; ".join(parts) or None
 
 

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from daemon.alertmanager import Client, moment, page_labels
 from daemon.notifiers import Permanent, Retryable
@@ -25,7 +24,7 @@ log = structlog.get_logger()
 LOOK_SECONDS = 15.0
 _MARK = re.compile(r"\[custode ([0-9a-f]+) until (\d+)\]$")
 _SLACK = 1.5  # seconds by which moments may differ, as they are written with milliseconds
-_FAILURES = (StateError, DBAPIError, TimeoutError, Retryable, Permanent)
+_FAILURES = (StateError, TimeoutError, Retryable, Permanent)
 
 Muted = Callable[[AlertView, Muting | None, Muting | None], None]
 
@@ -41,6 +40,10 @@ class _Remote:
     comment: str
     ours: str | None
     meant: float
+
+    @property
+    def muting(self) -> Muting:
+        return Muting(self.ours or self.id, self.by, self.comment, self.ends_at)
 
 
 class SilenceKeeper:
@@ -197,18 +200,31 @@ class SilenceKeeper:
         by_labels = {frozenset((page_labels(alert, self._extra) or {}).items()): alert.labels for alert in firing}
         found: dict[Labels, Muting] = {}
         for alert in await self._any(lambda client: client.alerts()):
-            labels = by_labels.get(frozenset(alert.get("labels", {}).items()))
+            labels = by_labels.pop(frozenset(alert.get("labels", {}).items()), None)
             status = alert.get("status", {})
             if labels is None:
                 continue
             if silenced := status.get("silencedBy"):
                 one = self._known.get(silenced[0])
-                found[labels] = (
-                    Muting(silenced[0]) if one is None else Muting(one.ours or one.id, one.by, one.comment, one.ends_at)
-                )
+                found[labels] = Muting(silenced[0]) if one is None else one.muting
             elif status.get("inhibitedBy"):
                 found[labels] = Muting(inhibited=True)
+        # an Alertmanager that was started anew knows its silences at once, but not yet the alerts
+        lasting = self._lasting_there()
+        for labels in by_labels.values():
+            before = self._muting.get(labels)
+            if before is not None and before.silence in lasting:
+                found[labels] = lasting[before.silence]
         return found
+
+    def _lasting_there(self) -> dict[str, Muting]:
+        """How the silences that are active there mute, by id; without ours, of which we know better."""
+        now, ours = self._now(), {silence.id for silence in self._ours}
+        return {
+            one.ours or one.id: one.muting
+            for one in self._known.values()
+            if not one.ended and now < one.ends_at and one.ours not in ours
+        }
 
 
 def _body(silence: SilenceView) -> dict[str, object]:

@@ -27,6 +27,7 @@ from fleet.errors import ActionError, StateAwayError
 log = structlog.get_logger()
 
 PROGRESS_SECONDS = 5.0  # between two edits of the reply about progress
+QUEUED_SECONDS = 30.0  # between two looks at what does not run: mostly news comes first
 SHOW_SECONDS = 30.0
 _PAUSE = 5.0  # seconds after what failed and said no time
 _GONE_THREAD = GONE | {"thread_not_found"}
@@ -196,16 +197,16 @@ class Speaker:
     async def _progress(self, row: Row) -> float | None:
         """When there may be more to tell of the run at work; None: not before there is news."""
         run = row.facts.focus
-        working = run is not None and row.facts.stage in _AT_WORK
-        if working and run is not None:
-            row = await self._refreshed(row, run.id)
+        pause: float | None = None
+        if run is not None and row.facts.stage in _AT_WORK:
+            row, pause = await self._refreshed(row, run.id)
         told = row.facts.progress
         if told is not None and told.text != told.shown:
             wait = told.shown_at + PROGRESS_SECONDS - self.now()
-            if wait > 0 and working:
+            if wait > 0 and pause is not None:
                 return self.now() + wait
             await self._tell_progress(row, told)
-        return self.now() + PROGRESS_SECONDS if working else None
+        return None if pause is None else self.now() + pause
 
     async def _tell_progress(self, row: Row, told: Progress) -> None:
         text = progress(told)
@@ -217,21 +218,21 @@ class Speaker:
         shown = {"ts": ts, "shown": told.text, "shown_at": self.now()}
         await self.threads.edit(row.id, lambda facts: _progressed(facts, told.run, shown))
 
-    async def _refreshed(self, row: Row, run_id: str) -> Row:
-        """With what the run does now; where it has moved on without news of it, that as well."""
+    async def _refreshed(self, row: Row, run_id: str) -> tuple[Row, float]:
+        """With what the run does now, also where it moved on without news of it; and the seconds to the next look."""
         try:
             run = await self.look(run_id)
         except ActionError:
-            return row
+            return row, PROGRESS_SECONDS
         if run.state is not RunState.RUNNING:
             moved = await self.threads.change(row.id, lambda facts: answered(facts, run_fact(run), "", approved=False))
-            return moved or row
+            return moved or row, QUEUED_SECONDS
         if run.progress is None:
-            return row
+            return row, PROGRESS_SECONDS
         left = run.progress.left_seconds
         more = "" if left is None else f", about {format_duration(timedelta(seconds=int(left)))} left"
         text = f"{run.step or run.action}: {run.progress.ratio:.0%}, {run.progress.doing}{more}"
-        return await self.threads.edit(row.id, lambda facts: doing(facts, run_id, text))
+        return await self.threads.edit(row.id, lambda facts: doing(facts, run_id, text)), PROGRESS_SECONDS
 
 
 def _progressed(facts: Facts, run: str, shown: dict[str, object]) -> Facts:

@@ -29,7 +29,7 @@ class PlanFact(Fact):
 
 
 class RunFact(Fact):
-    """A run as people see it. Times in unix seconds."""
+    """A run as people see it. Times in unix seconds; `attempt` is 0 where an older Custode told it."""
 
     id: str
     action: str
@@ -39,6 +39,7 @@ class RunFact(Fact):
     requested_by: str
     reason: str = ""
     state: RunState
+    attempt: int = 0
     digest: str | None = None
     needed: int = 0
     approved_by: tuple[str, ...] = ()
@@ -191,6 +192,7 @@ def run_fact(run: Run, result: Result | None = None, at: float | None = None) ->
         requested_by=run.requested_by,
         reason=run.reason[:LONG],
         state=run.state,
+        attempt=run.attempt,
         digest=run.digest,
         needed=run.approvals_needed,
         expires_at=run.expires_at,

@@ -296,8 +296,13 @@ def _silence(facts: Facts, news: SilenceNews) -> Facts:
 
 
 def answered(facts: Facts, run: RunFact, person: str, *, approved: bool) -> Facts:
-    """Somebody has just answered here: seen before the news of it comes, and not told twice."""
+    """Somebody has just answered here, or looked: seen before the news of it comes, and not told twice.
+
+    Where that has come already, `run` may be older than what is known: then only the approval is added.
+    """
     known = facts.runs.get(run.id)
+    if known is not None and _order(known) > _order(run):
+        run = known
     names = (*(known.approved_by if known else ()), *((person,) if approved else ()))
     run = run.model_copy(
         update={
@@ -307,7 +312,17 @@ def answered(facts: Facts, run: RunFact, person: str, *, approved: bool) -> Fact
             "escalated": known is not None and known.escalated,
         }
     )
+    if known is not None and run.model_copy(update={"attempt": known.attempt}) == known:
+        return facts  # to wait once more is nothing new to show
     return settled(facts, facts.model_copy(update={"runs": _latest(facts.runs, run)}))
+
+
+def _order(run: RunFact) -> tuple[bool, int, int]:
+    """What a run goes through, in this order: no way leads back within an attempt, and none from the end."""
+    return run.state is RunState.ENDED, run.attempt, _WITHIN_ATTEMPT.get(run.state, 2)
+
+
+_WITHIN_ATTEMPT = {RunState.RUNNING: 0, RunState.WAITING: 1}
 
 
 def silenced(facts: Facts, until: float | None, by: str, at: float) -> Facts:

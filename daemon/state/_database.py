@@ -12,14 +12,14 @@ from typing import Any, cast
 import asyncpg
 import structlog
 from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from daemon.state._migrations import Revision, migrate, read_revision
 from daemon.state._server import StateServer
 from daemon.state._sessions import DATABASE_ERRORS, REFUSED, open_session, plain, says_away, says_busy
-from fleet.errors import SecretError, StateAwayError, StateError
+from fleet.errors import SecretError, StateAwayError, StateError, StateRefusedError
 from fleet.secrets import Secrets, SecretText
 
 log = structlog.get_logger()
@@ -99,6 +99,7 @@ class StateDatabase:
 
         Raises:
             StateAwayError: the database is away, or went away meanwhile: then it is open whether a commit was done.
+            StateRefusedError: it is there, and a statement is wrong to it.
         """
         self._refuse_away()
         task = asyncio.current_task()
@@ -118,6 +119,8 @@ class StateDatabase:
                 if not session.is_closed() and says_busy(error):
                     raise StateAwayError(f"the state database is busy: {plain(error)}", hint=_HINT) from error
                 if not session.is_closed() and not says_away(error):
+                    if isinstance(error, (DBAPIError, asyncpg.PostgresError)):
+                        raise StateRefusedError(f"the state database refuses it: {plain(error)}") from error
                     raise
                 await connection.invalidate()
                 self._lose(f"the connection to the state database broke: {plain(error)}")

@@ -37,7 +37,14 @@ DATABASE_ERRORS = (
     asyncpg.InternalClientError,  # a session that the server has ended, until its socket is seen to be closed
     ConnectionError,
 )
-_BUSY_STATES = ("55P03", "40P01", "40001")  # a lock in vain, a deadlock, not serializable
+_BUSY_STATES = (
+    "55P03",  # a lock in vain
+    "57014",  # longer than SETTINGS allow
+    "40P01",  # a deadlock
+    "40001",  # not serializable
+    "53100",  # its disk is full
+    "53200",  # its memory
+)
 _AWAY_STATES = ("57P", "08", "25006", "53300")  # shut down, broken, a standby, full
 
 
@@ -65,7 +72,7 @@ async def open_session(dsn: str, settings: Mapping[str, str] = SETTINGS) -> asyn
 
 
 def says_busy(error: BaseException) -> bool:
-    """Whether somebody else was in the way, such as a daemon that is frozen: to be tried again."""
+    """Whether something was in the way that may pass, such as a daemon that is frozen: to be tried again."""
     told = error.orig if isinstance(error, DBAPIError) else error
     return getattr(told, "sqlstate", None) in _BUSY_STATES
 

@@ -22,6 +22,7 @@ log = structlog.get_logger()
 _INSIDE = re.compile(r"\$\{([a-z]+):([^}]+)\}")
 _WHOLE = re.compile(r"[a-z]+:(?!//)")
 CACHE_SECONDS = 300.0
+RETRY_SECONDS = 30.0  # after a failure: a source that is away takes seconds to say so
 
 
 class SecretText:
@@ -73,8 +74,11 @@ class SecretText:
 
 @dataclass(slots=True)
 class _Cached:
+    """`until` is when to ask the source again; `failing` whether it could not answer last time."""
+
     value: str
-    at: float
+    until: float
+    failing: bool = False
 
 
 class Secrets:
@@ -106,21 +110,23 @@ class Secrets:
         """Ask the source again next time: what it gave was refused (a rotated password)."""
         for key in text.references:
             if key in self._cache:
-                self._cache[key].at = float("-inf")
+                self._cache[key].until = float("-inf")
 
     async def _resolve(self, scheme: str, reference: str) -> str:
         source = self._sources.get(scheme)
         if source is None:
             raise SecretError(f"no secret source is called {scheme!r}", hint=f"known are: {', '.join(self._sources)}")
         cached = self._cache.get((scheme, reference))
-        if cached and self._monotonic() - cached.at < CACHE_SECONDS:
+        if cached and self._monotonic() < cached.until:
             return cached.value
         try:
             value = await source.resolve(reference)
         except SecretError as error:
             if cached is None:
                 raise
-            log.warning("secret_source_failed_using_last_value", scheme=scheme, error=error.message)
+            if not cached.failing:
+                log.warning("secret_source_failed_using_last_value", scheme=scheme, error=error.message)
+            cached.until, cached.failing = self._monotonic() + RETRY_SECONDS, True
             return cached.value
-        self._cache[scheme, reference] = _Cached(value, self._monotonic())
+        self._cache[scheme, reference] = _Cached(value, self._monotonic() + CACHE_SECONDS)
         return value

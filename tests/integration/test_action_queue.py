@@ -33,7 +33,7 @@ class Worker:
         self.queue = Queue(state, self._take, at_once=at_once)
         self.queue.serve_environments(environments)
 
-    async def _take(self, run_id: str) -> None:
+    async def _take(self, run_id: str, _environment: str) -> None:
         self.taken.append((run_id, time.monotonic()))
         await self.go.wait()
         self.done.append(run_id)
@@ -76,7 +76,7 @@ async def put(state: StateDatabase, *names: str, environment: str = "qa", delay:
             await queue.put(connection, name, environment, delay=delay)
 
 
-async def _nothing(_run_id: str) -> None:
+async def _nothing(_run_id: str, _environment: str) -> None:
     return
 
 

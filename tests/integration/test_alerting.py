@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from collectors import Family, gauge
 from daemon.alerting import Alerting, FileJournal, RuleThread
@@ -312,6 +313,18 @@ async def test_a_batch_that_there_is_no_room_for_is_counted_and_harms_no_other(w
     await world.step(alerting, 0, batch(T0, databases=1000), batch(T0, up=False, environment="prod"))
     assert alerting.refused == {"qa/sizes": 1}
     assert [view.labels["environment"] for view in alerting.firing()] == ["prod"]
+
+
+async def test_what_there_is_no_room_for_is_logged_once_until_there_is(world: World) -> None:
+    store = SampleStore(limit=500)
+    alerting = await world.start(store=store)
+    with capture_logs() as logs:
+        for limit, databases in ((500, 1000), (500, 1000), (10_000, 1000), (500, 2000), (500, 2000)):
+            store.limit = limit
+            await world.step(alerting, 15, batch(world.now, databases=databases))
+    assert alerting.refused["qa/sizes"] == 4
+    said = [entry["source"] for entry in logs if entry["event"] == "samples_refused"]
+    assert said.count("qa/sizes") == 2, "one each time that it became full"
 
 
 async def test_the_daemons_own_samples_land(world: World) -> None:

@@ -193,6 +193,57 @@ async def test_what_others_silence_or_inhibit_is_told_and_when_it_ends(site: Sit
     assert hook.told("firing") == ["ServerDown"]
 
 
+async def test_an_alertmanager_that_starts_anew_unsilences_nothing(site: Site) -> None:
+    keeping, _, pair = site
+    keeping.alerts = [BLOATED]
+    silence = {
+        "matchers": [{"name": "alertname", "value": "IndexBloated", "isRegex": False, "isEqual": True}],
+        "startsAt": "2026-01-01T00:00:00Z",
+        "endsAt": "2099-01-01T00:00:00Z",
+        "createdBy": "Eve",
+        "comment": "by hand",
+    }
+    made = (await pair[0].post("silences", silence))["silenceID"]
+    pushing = Pushing([one.url for one in pair])
+    pushing.set(BLOATED)
+
+    async def silenced() -> bool:
+        await keeping.keeper.turn()
+        return keeping.told != []
+
+    async with pushing.running():
+        await until_async(silenced)
+    for one in pair:
+        await one.stop()
+    await asyncio.gather(*(one.start() for one in pair))
+    assert [await one.get("alerts") for one in pair] == [[], []]
+    await keeping.keeper.turn()
+    muting = keeping.keeper.muting(dict(BLOATED.labels))
+    assert keeping.told == [("IndexBloated", muting)]
+    assert muting is not None
+    assert (muting.silence, muting.by) == (made, "Eve")
+
+    await keeping.clients[0].expire_silence(made)
+
+    async def heard() -> bool:
+        await keeping.keeper.turn()
+        return keeping.told[1:] == [("IndexBloated", None)]
+
+    await until_async(heard)  # they tell each other
+    assert [await one.get("alerts") for one in pair] == [[], []]
+
+
+async def test_ours_ends_at_once_for_an_alert_that_alertmanager_does_not_list(site: Site) -> None:
+    keeping, _, _ = site
+    keeping.alerts = [BLOATED]
+    silence = await keeping.silences.create(matchers_for(dict(BLOATED.labels)), 7200, "Ada", via="cli")
+    await keeping.keeper.turn()
+    await keeping.keeper.turn()
+    await keeping.silences.expire(silence.id, "Ada", via="cli")
+    await keeping.keeper.turn()
+    assert [muting and muting.by for _, muting in keeping.told] == ["Ada", None]
+
+
 async def test_who_may_not_is_refused_on_record(state: StateDatabase, tmp_path: Path) -> None:
     keeping = Keeping(state, tmp_path, [])
     production = [Matcher("environment", "production")]

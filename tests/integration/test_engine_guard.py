@@ -259,6 +259,15 @@ async def test_the_breaker_opens_once_and_a_person_closes_it(make_daemon: MakeDa
     assert (await ask("k7")).result is Result.FIXED
 
 
+async def test_what_is_refused_hides_no_breaker(make_daemon: MakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemon.actions.history._LATELY", 3)
+    daemon = await make_daemon(Scripted(verdict=Verdict(False, "it did not help")), **NO_WAIT)
+    ended = [await daemon.until(await daemon.ask(request(f"k{number}"))) for number in range(5)]
+    assert [run.result for run in ended] == [Result.NOT_FIXED] * 2 + [Result.REFUSED] * 3
+    await daemon.engine.sweep()
+    assert daemon.engine.standing.breakers == {("qa", "scripted"): True}
+
+
 async def test_each_object_has_a_breaker_of_its_own(make_daemon: MakeDaemon, world: TestWorld) -> None:
     daemon = await make_daemon(Scripted(verdict=Verdict(False, "no")), **NO_WAIT)
     for number, name in enumerate("aabb"):

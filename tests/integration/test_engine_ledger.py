@@ -6,13 +6,13 @@ import json
 import time
 from pathlib import Path
 
-import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
 from daemon.actions.ledger import SPOOL, Entry, Ledger, Subject
 from daemon.actions.views import LedgerFilter
 from daemon.state import StateDatabase, raw
+from fleet.errors import StateRefusedError
 
 ODD = "a\u2028b\x85c\0d\ud800e\r\nf"
 
@@ -55,7 +55,7 @@ async def test_what_is_asked_of_it(ledger: Ledger) -> None:
 @pytest.mark.parametrize("change", ["update ledger set entry = 'x'", "delete from ledger", "truncate ledger"])
 async def test_nobody_changes_it(ledger: Ledger, state: StateDatabase, change: str) -> None:
     await ledger.note(Entry.STEP, Subject())
-    with pytest.raises(asyncpg.RestrictViolationError):
+    with pytest.raises(StateRefusedError, match="ledger"):
         async with state.begin() as connection:
             await (await raw(connection)).execute(change)
     assert await count(ledger) == 1

@@ -155,6 +155,21 @@ async def test_a_request_that_is_refused_is_not_repeated(world: World) -> None:
     assert world.engine.asked == 1
 
 
+async def test_a_time_that_comes_while_the_one_before_is_asked_for_is_not_lost(world: World) -> None:
+    async def slow(request: Request) -> None:
+        """Meanwhile a minute passes, and somebody looks at what is next."""
+        await world.engine.submit(request)
+        if world.engine.asked == 1:
+            world.now = at("2025-06-01T10:32")
+            one.upcoming()
+
+    one = Schedules(world.state, slow, lambda: world.now)
+    one.apply(environments("* * * * *"))
+    await world.fire("2025-06-01T10:30:30", one)
+    await world.fire("2025-06-01T10:31", one)
+    assert world.engine.slots == ["2025-06-01T10:31", "2025-06-01T10:32"]
+
+
 async def test_a_reload_counts_at_once_and_owes_nothing_for_the_time_before(world: World) -> None:
     one = world.daemon()
     await world.fire("2025-06-01T10:30", one)

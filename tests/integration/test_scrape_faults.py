@@ -239,3 +239,28 @@ async def test_what_a_role_may_not_see_is_a_series_and_one_line_of_log(make_envi
             assert running.value("custode_collector_success", collector="sees_less") == "1"
             assert running.value("custode_up") is None, "nobody asked the server"
     assert [entry["event"] for entry in logs].count("collector_sees_less") == 1
+
+
+class FailsInAnyOrder(Collector):
+    """Two databases fail, now the one first and now the other."""
+
+    name = "fails_in_any_order"
+    summary = "for tests"
+    families = ()
+    runs = 0
+
+    async def collect(self, target: Target) -> list[Rows]:
+        self.runs += 1
+        for name in ("one", "two") if self.runs % 2 else ("two", "one"):
+            target.failed(name, TimeoutError("too slow"))
+        return []
+
+
+async def test_a_lasting_fault_of_several_databases_is_one_line_of_log(make_environment: EnvironmentMaker) -> None:
+    with capture_logs() as logs:
+        async with scraping(make_environment(), collectors=(FailsInAnyOrder,)) as running:
+            await running.until(lambda: running.scraper.not_ready() is None)
+            await running.scraper.scrape_now("qa")
+            await running.scraper.scrape_now("qa")
+            assert {"one", "two"} == running.batches[-1].failures.keys()
+    assert [entry["event"] for entry in logs].count("collector_failed") == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -13,6 +13,8 @@ from aiohttp import web
 from daemon.actions import RunState
 from daemon.actions.views import LedgerFilter
 from daemon.slack._http import PATH
+from daemon.slack.store import Row
+from daemon.slack.thread import Facts
 from daemon.web import _actions_input
 from tests.integration.engines import Outage, request, until
 from tests.integration.scripted import Dangerous, Destructive, Gate, Scripted
@@ -56,6 +58,29 @@ async def test_two_approvals_are_two_people_s(make_slack: MakeSlack) -> None:
     assert [each.person for each in await site.clicks(3)] == ["anna", "anna", "dba"]
     (run,) = [each async for each in _runs(site)]
     assert run.state in {RunState.QUEUED, RunState.RUNNING, RunState.ENDED}
+
+
+async def test_an_approval_that_a_rejection_overtakes_leaves_no_button(
+    make_slack: MakeSlack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, root = await asking(make_slack, "destructive")
+    threads, people = site.slack.threads, site.daemon.people
+    change = threads.change
+
+    async def late(thread: str, how: Callable[[Facts], Facts]) -> Row | None:
+        """Anna's answer counts; before it is noted here, Alice rejects, and the news of that is received."""
+        (run,) = [each async for each in _runs(site)]
+        await people.answer(run.id, "alice", approved=False, via="cli")
+        await site.root("firing")
+        return await change(thread, how)
+
+    monkeypatch.setattr(threads, "change", late)
+    await site.click(root, "approve", "U0ANNA")
+    await site.clicks(1)  # and with it the answer is noted
+    row = await threads.load(root["metadata"]["event_payload"]["id"])
+    assert row is not None
+    assert [run.state for run in row.facts.runs.values()] == [RunState.ENDED]
+    assert "approve" not in site.fake.buttons(await site.root("firing"))
 
 
 async def _runs(site: SlackSite) -> AsyncIterator[Any]:

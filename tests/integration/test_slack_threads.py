@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import pytest
 
 from actions import Verdict
 from daemon.actions import Result, RunState
+from daemon.slack._speaker import PROGRESS_SECONDS
 from daemon.status import Board, Cell, Row, State
-from tests.integration.engines import request, until
+from fleet.policy import MaintenanceWindow
+from tests.integration.engines import TestWorld, request, until
 from tests.integration.scripted import Dangerous, Gate, Guarded, Scripted
 from tests.integration.slack_site import CRITICAL, MakeSlack
 from tests.slack_fake import FakeSlack
@@ -80,6 +82,27 @@ async def test_progress_is_one_reply_that_is_edited(make_slack: MakeSlack) -> No
     about = [each for each in site.fake.replies(root["ts"]) if each.startswith(":hourglass")]
     assert len(about) == 1
     assert all("<@" not in each for each in about)
+
+
+async def test_what_waits_for_its_window_is_seldom_looked_at(make_slack: MakeSlack, world: TestWorld) -> None:
+    world.use(
+        "preprod", window=MaintenanceWindow(days=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), start=time(2))
+    )
+    site = await make_slack(Dangerous(), shift=at("12:00"))
+    site.change("firing", PREPROD)
+    await site.daemon.ask(request(environment="preprod", action="dangerous", alert=PREPROD))
+    await site.click(await site.root("awaiting approval"), "approve")
+    await site.root("acting")
+    query = """
+        select due_at from slack_thread
+        where facts @? '$.runs.*.parked ? (@ starts with "waits for")' and shown = revision and claimed_until is null
+    """
+
+    async def seldom() -> bool:
+        due = await site.daemon.sql(query)
+        return [row["due_at"].timestamp() - site.world.now() > 2 * PROGRESS_SECONDS for row in due] == [True]
+
+    await until(seldom)
 
 
 async def test_what_did_not_help_says_so(make_slack: MakeSlack) -> None:

@@ -14,14 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 from sqlalchemy import insert, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.actions.queue import Queue
 from daemon.state import StateDatabase, raw
 from daemon.state.models import Switch
 from fleet.embedded import EmbeddedServer
-from fleet.errors import StateAwayError, StateError
+from fleet.errors import StateAwayError, StateError, StateRefusedError
 from fleet.secrets import Secrets, SecretText
 from tests.integration.scripted import SOON
 
@@ -104,7 +103,7 @@ async def test_an_embedded_server_that_is_killed_comes_back_with_all_that_was_co
 ) -> None:
     taken: list[str] = []
 
-    async def take(run_id: str) -> None:
+    async def take(run_id: str, _environment: str) -> None:
         taken.append(run_id)
 
     queue = Queue(embedded, take)
@@ -232,9 +231,16 @@ async def test_an_error_of_the_caller_s_own_passes_and_rolls_back(state: StateDa
         with pytest.raises(type(error)):
             await within(state, fail)
     assert state.away is None
-    with pytest.raises(DBAPIError, match="division by zero"):
+    with pytest.raises(StateRefusedError, match="refuses it: division by zero"):
         await one(state, "select 1 / 0")
     assert await one(state, "select count(*) from switch") == 0
+
+
+@pytest.mark.parametrize("sqlstate", ["57014", "53100", "53200", "40P01"])
+async def test_trouble_that_may_pass_is_told_as_busy(state: StateDatabase, sqlstate: str) -> None:
+    with pytest.raises(StateAwayError, match="busy: trouble"):
+        await one(state, f"do $$ begin raise exception 'trouble' using errcode = '{sqlstate}'; end $$")
+    assert state.away is None
 
 
 async def test_a_connection_that_breaks_while_it_is_cancelled_does_not_hide_that(state: StateDatabase) -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from structlog.testing import capture_logs
 
 from fleet.connections import tls_mode
 from fleet.environment import Environment
@@ -70,6 +71,37 @@ async def test_a_rotated_secret_is_read_again_and_an_outage_keeps_the_last(tmp_p
     assert await secrets.fill(text) == "third"
     with pytest.raises(SecretError, match="cannot be read"):
         await Secrets(lambda: 0.0).fill(text)
+
+
+async def test_a_source_that_is_away_is_asked_and_logged_seldom(tmp_path: Path) -> None:
+    file, hidden = tmp_path / "password", tmp_path / "hidden"
+    text = SecretText(f"file:{file}")
+    now = 0.0
+    secrets = Secrets(lambda: now)
+
+    async def filled_at(moment: float) -> str:
+        nonlocal now
+        now = moment
+        return await secrets.fill(text)
+
+    file.write_text("first")
+    assert await filled_at(0.0) == "first"
+    with capture_logs() as logs:
+        file.rename(hidden)
+        for moment in (300.0, 301.0, 330.0, 360.0):
+            assert await filled_at(moment) == "first"
+        hidden.rename(file)
+        file.write_text("second")
+        assert await filled_at(389.0) == "first"
+        assert await filled_at(390.0) == "second"
+        assert await filled_at(689.0) == "second"
+        file.rename(hidden)
+        assert await filled_at(690.0) == "second"
+        hidden.write_text("third")
+        hidden.rename(file)
+        secrets.forget(text)
+        assert await filled_at(691.0) == "third", "it was refused: asked at once"
+    assert [entry["event"] for entry in logs] == 2 * ["secret_source_failed_using_last_value"], "one for each outage"
 
 
 async def test_local_sources_say_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

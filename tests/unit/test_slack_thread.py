@@ -17,7 +17,7 @@ from daemon.slack.app import digest_day
 from daemon.slack.blocks import root
 from daemon.slack.news import AlertNews, News, RunFact, RunNews, read_news, silence_news, thread_of, write_news
 from daemon.slack.settings import SlackSettings
-from daemon.slack.thread import Facts, Stage, advance, opened
+from daemon.slack.thread import Facts, Stage, advance, answered, opened
 
 AT = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
 LABELS = {"alertname": "IndexBloat", "environment": "prod", "severity": "warning", "tier": "production"}
@@ -99,6 +99,51 @@ def test_news_that_comes_twice_or_late_changes_nothing() -> None:
     assert advance(facts, BEGUN) == facts
     late = advance(facts, run(Happened.STEP, RunState.RUNNING, AT + 25))
     assert (late.stage, late.replies) == (facts.stage, facts.replies)
+
+
+REJECTED = run(Happened.REFUSED, RunState.ENDED, AT + 12, result=Result.REFUSED, ended_at=AT + 12, attempt=1)
+SEEN = ASKED.run.model_copy(update={"attempt": 1})  # by whoever looked before the news came
+
+
+def test_an_answer_that_was_overtaken_by_a_rejection_opens_nothing_again() -> None:
+    facts = told(alert(), run(Happened.ASKED, RunState.WAITING, attempt=1, needed=2), REJECTED)
+    late = answered(facts, SEEN, "anna", approved=True)
+    assert (late.stage, late.runs["r1"].result, late.version) == (Stage.FIRING, Result.REFUSED, facts.version)
+    again = advance(late, run(Happened.ASKED, RunState.WAITING, AT + 50, id="r2"))
+    assert again.focus is not None
+    assert again.focus.id == "r2"
+    assert advance(late, alert(False, AT + 60)).over
+
+
+@pytest.mark.parametrize(
+    ("known", "seen", "state"),
+    [
+        ((1, RunState.WAITING), (1, RunState.QUEUED), RunState.QUEUED),
+        ((1, RunState.QUEUED), (1, RunState.WAITING), RunState.QUEUED),  # somebody else's was the last approval
+        ((2, RunState.RUNNING), (1, RunState.WAITING), RunState.RUNNING),
+        ((2, RunState.RUNNING), (1, RunState.QUEUED), RunState.RUNNING),
+        ((1, RunState.RUNNING), (1, RunState.WAITING), RunState.WAITING),
+        ((2, RunState.QUEUED), (3, RunState.WAITING), RunState.WAITING),  # the plan is another one
+        ((2, RunState.QUEUED), (2, RunState.PAUSED), RunState.PAUSED),
+        ((2, RunState.PAUSED), (2, RunState.QUEUED), RunState.QUEUED),
+        ((0, RunState.ENDED), (2, RunState.RUNNING), RunState.ENDED),  # by a Custode that tells no attempt
+        ((2, RunState.RUNNING), (2, RunState.ENDED), RunState.ENDED),
+    ],
+)
+def test_a_look_counts_unless_it_is_older_than_what_is_known(
+    known: tuple[int, RunState], seen: tuple[int, RunState], state: RunState
+) -> None:
+    facts = told(alert(), run(Happened.PARKED, known[1], attempt=known[0]))
+    look = ASKED.run.model_copy(update={"attempt": seen[0], "state": seen[1]})
+    found = answered(facts, look, "anna", approved=True).runs["r1"]
+    assert (found.state, found.approved_by) == (state, ("anna",))
+
+
+def test_a_run_that_parks_again_is_nothing_new_to_show() -> None:
+    facts = told(alert(), run(Happened.PARKED, RunState.QUEUED, attempt=2))
+    look = facts.runs["r1"].model_copy(update={"attempt": 3})
+    assert answered(facts, look, "", approved=False) == facts
+    assert answered(facts, look, "anna", approved=True) != facts
 
 
 @given(

@@ -16,7 +16,7 @@ from daemon.actions.events import Happened
 from daemon.actions.ledger import Entry, clean
 from daemon.actions.request import Result
 from daemon.actions.stages._guard import until_released
-from daemon.actions.turn import Asked, Parked, Stop, Turn, ended
+from daemon.actions.turn import Asked, Parked, Stop, Turn, by_hand, ended
 from fleet.backups.scrub import scrub
 from fleet.errors import ConnectError, CustodeError, StateAwayError
 
@@ -105,6 +105,8 @@ async def _held_up(turn: Turn, connection: AsyncConnection, step: str) -> Stop |
     if (stopped := until_released(await turn.means.stopped(connection))) is not None:
         return stopped
     turn.run = await runs.write(connection, turn.run, step=step, ground=None, parked=None)
+    if turn.run.asked == "cancel":
+        return by_hand(turn, turn.run)
     if turn.run.asked != "pause":
         return None
     reason = f"paused by {turn.run.asked_by}"

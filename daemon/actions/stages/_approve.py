@@ -9,7 +9,7 @@ from daemon.actions.approvals import Approved, Expired, Pending, Rejected, judge
 from daemon.actions.events import Happened
 from daemon.actions.ledger import Entry
 from daemon.actions.request import Result
-from daemon.actions.turn import Asked, Stop, Turn, ended
+from daemon.actions.turn import Asked, Stop, Turn, cancelled, ended
 from daemon.actions.views import Answer, Run, requester_of
 from fleet.policy import Consent
 
@@ -20,6 +20,8 @@ async def approve(turn: Turn) -> Stop | None:
     if run.begun_at is not None or needed_for(consent) == 0 or not turn.plan.steps:
         return None
     async with turn.means.state.begin() as connection:
+        if (by_hand := await cancelled(turn, connection)) is not None:
+            return by_hand
         answers = await runs.answers(connection, run.id)
         match standing(turn, run, answers, consent):
             case Approved():

@@ -12,7 +12,7 @@ from daemon.actions.events import Happened
 from daemon.actions.guard import Allowed, Decision, Ground, Refused, Situation, Wait, decide, in_the_way
 from daemon.actions.history import decide_alone, history
 from daemon.actions.ledger import Entry
-from daemon.actions.turn import Parked, Stop, Turn, ended
+from daemon.actions.turn import Parked, Stop, Turn, cancelled, ended
 from daemon.actions.views import StopSwitch, requester_of
 from fleet.policy import Consent
 
@@ -22,9 +22,10 @@ async def guard(turn: Turn) -> Stop | None:
     if turn.run.begun_at is not None:
         return None if turn.run.ground is None else await _rejoin(turn)
     asks = turn.environment.policy.consent.of(turn.meant.risk, turn.run.action) is not Consent.AUTO
+    unasked = asks and turn.run.expires_at is None
     async with turn.means.state.begin() as connection:
         decision = await judge(turn, connection)
-        if isinstance(decision, Wait) and (asks or decision.ground is Ground.OUTSIDE_WINDOW):
+        if isinstance(decision, Wait) and (unasked or decision.ground is Ground.OUTSIDE_WINDOW):
             return None
         return await _heed(turn, connection, decision)
 
@@ -59,6 +60,8 @@ async def begin(turn: Turn) -> Stop | None:
     # the first step's begin waits for the disk, and for this before it
     async with turn.means.state.begin(durable=False) as connection:
         await decide_alone(connection)
+        if (by_hand := await cancelled(turn, connection)) is not None:
+            return by_hand
         decision = await judge(turn, connection, disk_needed=turn.plan.disk_bytes)
         if not isinstance(decision, Allowed):
             return await _heed(turn, connection, decision)
