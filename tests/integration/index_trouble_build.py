@@ -21,11 +21,12 @@ _COUNTED = """
 
 
 def chunks(rows: int, method: str = "ivfflat", options: str = "lists = 4") -> str:
-    """A table of vectors of 8 dimensions, and its index."""
+    """A table of vectors of 8 dimensions in four clouds, of which each list of an index has one, and its index."""
     return f"""
         create table chunks (id int primary key, embedding vector(8)) with (autovacuum_enabled = false);
         select setseed(0.5);
-        insert into chunks select i, (select array_agg(random()) from generate_series(1, 8) where i > 0)::vector
+        insert into chunks
+            select i, (select array_agg(random() + 2 * (i % 4) + 0 * d) from generate_series(1, 8) d)::vector
             from generate_series(1, {rows}) i;
         create index "by ""meaning" on chunks using {method} (embedding vector_l2_ops) with ({options});
         comment on index "by ""meaning" is 'as found';
