@@ -16,7 +16,7 @@ from rules import AlertView, Labels
 log = structlog.get_logger()
 
 FIRST_WAIT, LONGEST_WAIT = 60.0, 3600.0  # seconds between two askings for the same alert
-AWAY_WAIT = 5.0  # seconds until the state database is asked again
+AWAY_WAIT = 5.0  # seconds until the state database is asked again; then twice as long, up to FIRST_WAIT
 ACTION_LABEL = "action"
 
 
@@ -26,6 +26,7 @@ class _Asked:
     again_at: float
     wait: float = FIRST_WAIT
     refused_away: bool = False
+    away_wait: float = AWAY_WAIT
 
 
 class Dispatcher:
@@ -61,12 +62,13 @@ class Dispatcher:
         try:
             await self._submit(request)
         except StateAwayError as error:
-            asked.again_at, asked.wait, asked.refused_away = now + AWAY_WAIT, FIRST_WAIT, True
+            asked.again_at, asked.wait, asked.refused_away = now + asked.away_wait, FIRST_WAIT, True
+            asked.away_wait = min(2 * asked.away_wait, FIRST_WAIT)  # each refusal is on record
             log.warning("action_refused", action=request.action, environment=request.environment, error=error.message)
         except CustodeError as error:
             log.warning("action_refused", action=request.action, environment=request.environment, error=error.message)
         else:
-            asked.refused_away = False
+            asked.refused_away, asked.away_wait = False, AWAY_WAIT
 
 
 def wish(alert: AlertView) -> str | None:

@@ -153,11 +153,14 @@ class Work:
 
     async def _patiently(self, turn: Turn, stage: Stage) -> Stop | None:
         """A stage may be done again: it looks at what is on record. So it waits for the state database."""
+        told = False
         while True:
             try:
                 return await stage(turn)
-            except StateAwayError:
-                log.warning("turn_waits_for_state", run=turn.run.id, environment=turn.run.environment)
+            except StateAwayError as error:
+                if not told:
+                    told, run = True, turn.run
+                    log.warning("turn_waits_for_state", run=run.id, environment=run.environment, error=error.message)
                 await asyncio.sleep(AWAY_PAUSE)
                 await self.means.state.returned()
 

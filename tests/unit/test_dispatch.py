@@ -125,13 +125,14 @@ async def test_while_the_state_database_is_away_each_is_refused_once_and_asked_s
     assert requests[4].at - requests[2].at == FIRST_WAIT
 
 
-async def test_what_is_away_without_being_known_to_be_is_tried_again_soon() -> None:
+async def test_what_is_away_without_being_known_to_be_is_tried_again_soon_and_then_less_often() -> None:
     requests = Requests()
     requests.error = StateAwayError("away")
     dispatcher = requests.dispatcher()
-    for second in range(11):
+    for second in range(140):
         await dispatcher.consider([alert()], T0 + second)
-    assert [request.at - T0 for request in requests] == [0, AWAY_WAIT, 2 * AWAY_WAIT]
+    waits = [later.at - request.at for request, later in pairwise(requests)]
+    assert waits == [AWAY_WAIT, 2 * AWAY_WAIT, 4 * AWAY_WAIT, 8 * AWAY_WAIT, FIRST_WAIT]
 
 
 async def test_an_alert_about_an_action_does_not_ask_for_it() -> None:

@@ -91,11 +91,14 @@ async def _step(turn: Turn, number: int, step: Step) -> Stop | None:
 
 async def persist(turn: Turn, write: Callable[[], Awaitable[T]]) -> T:
     """What was done is put on record, as soon as the state database is there."""
+    told = False
     while True:
         try:
             return await write()
-        except StateAwayError:
-            log.warning("record_waits_for_state", run=turn.run.id, environment=turn.run.environment)
+        except StateAwayError as error:
+            if not told:
+                told, run = True, turn.run
+                log.warning("record_waits_for_state", run=run.id, environment=run.environment, error=error.message)
             await asyncio.sleep(AWAY_PAUSE)  # it may be there, and have no room for one more session
             await turn.means.state.returned()
 
