@@ -137,7 +137,8 @@ class Telling:
         """Something happened in a run. Does not block."""
         if self._hold.note(event):
             self._pusher.wake()
-        self.tell(action_message(event))
+        if not event.again:
+            self.tell(action_message(event))
 
     def tell(self, message: Message) -> None:
         """To every notifier."""

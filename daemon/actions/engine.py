@@ -126,7 +126,10 @@ class Engine:
             )
             raise
         if made.new:
-            self._tell(Happened.REQUESTED, made.run, request.reason)
+            again = made.run.key != request.key
+            self.means.world.emit(
+                ActionEvent(Happened.REQUESTED, made.run, self.means.now(), request.reason, again=again)
+            )
         return made
 
     async def _insert(self, connection: AsyncConnection, request: Request, target: Target) -> Submitted:

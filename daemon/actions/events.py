@@ -26,7 +26,10 @@ class Happened(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionEvent:
-    """Something happened in a run at `at` (unix seconds); `result` is there when it has ended."""
+    """Something happened in a run at `at` (unix seconds); `result` is there when it has ended.
+
+    `again`: it was told before, of the run that the same alert asked for before, and is for counters only.
+    """
 
     kind: Happened
     run: Run
@@ -34,6 +37,7 @@ class ActionEvent:
     text: str = ""
     figures: Mapping[str, float | str] = field(default_factory=dict)
     result: Result | None = None
+    again: bool = False
 
     @property
     def id(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any, Protocol, cast
@@ -24,6 +25,7 @@ RUN = cast("Table", ActionRun.__table__)
 _STEP = cast("Table", ActionStep.__table__)
 _APPROVAL = cast("Table", Approval.__table__)
 _PLAN = TypeAdapter(Plan)
+_FIGURES = re.compile(r"[\d.]+\w*\s*")
 _FREE = dict.fromkeys(("owner", "progress", "asked", "ground", "parked", "not_before"))
 
 
@@ -82,6 +84,22 @@ async def declined(connection: AsyncConnection, run: Run) -> str | None:
     query = select(_APPROVAL.c.person).where(_APPROVAL.c.run_id == run.id, _APPROVAL.c.approved.is_(False))
     person: str | None = (await connection.execute(query.order_by(_APPROVAL.c.id).limit(1))).scalar_one_or_none()
     return person
+
+
+async def refused_again(connection: AsyncConnection, run: Run) -> bool:
+    """Whether this run ended as the one before it that the same alert asked for, and both before they were planned."""
+    key, again, _ = run.key.rpartition("#")
+    if not again or run.source is not Source.ALERT or run.plan is not None or run.attempt > 1:
+        return False
+    before = next((each for each in await under_key(connection, key) if each.id != run.id), None)
+    if before is None or before.plan is not None or before.result is not run.result:
+        return False
+    return _words(before) == _words(run)
+
+
+def _words(run: Run) -> str:
+    """Its outcome without the figures in it, such as how long it has to wait."""
+    return _FIGURES.sub("", run.outcome or "")
 
 
 async def active(connection: AsyncConnection, environment: str, action: str, target: Target) -> Run | None:

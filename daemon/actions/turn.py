@@ -71,9 +71,12 @@ class Turn:
         text: str = "",
         figures: Mapping[str, float | str] | None = None,
         result: Result | None = None,
+        *,
+        again: bool = False,
     ) -> None:
         """Only once it is so: after the transaction."""
-        self.means.world.emit(ActionEvent(kind, self.run, self.means.now(), scrub(text), figures or {}, result))
+        now = self.means.now()
+        self.means.world.emit(ActionEvent(kind, self.run, now, scrub(text), figures or {}, result, again))
 
 
 def request_of(run: Run) -> Request:

@@ -265,8 +265,9 @@ class Work:
             facts = {"result": outcome.result.value, "reason": outcome.reason, "seconds": outcome.seconds}
             await turn.record(connection, Entry.OUTCOME, **facts, before=outcome.before, after=outcome.after)
             opened = await self._breaker(turn, connection, outcome)
+            again = await runs.refused_again(connection, turn.run)
         kind = Happened.REFUSED if outcome.result is Result.REFUSED else Happened.DONE
-        turn.tell(kind, outcome.reason, {**outcome.after, "seconds": outcome.seconds}, outcome.result)
+        turn.tell(kind, outcome.reason, {**outcome.after, "seconds": outcome.seconds}, outcome.result, again=again)
         if opened:
             turn.tell(Happened.ESCALATED, f"{outcome.reason}; it is not tried again before a person has looked")
         return turn.run

@@ -57,7 +57,8 @@ class TellingWorld(TestWorld):
 
     def emit(self, event: ActionEvent) -> None:
         super().emit(event)
-        self.post(action_message(event))
+        if not event.again:
+            self.post(action_message(event))
 
 
 @dataclass

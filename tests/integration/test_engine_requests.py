@@ -14,8 +14,8 @@ from daemon.actions.port import NotAllowedError, NotPossibleError
 from daemon.actions.views import LedgerFilter, RunFilter
 from daemon.config import OperatorSettings
 from fleet.errors import ActionError
-from tests.integration.engines import MakeDaemon, TestWorld, request
-from tests.integration.scripted import Gate, Raises, Scripted
+from tests.integration.engines import ALERT, MakeDaemon, TestWorld, request
+from tests.integration.scripted import Gate, Raises, Scripted, pass_by
 
 NO_WAIT = {"cooldown": timedelta(0), "breaker_not_fixed": 10}
 
@@ -141,3 +141,27 @@ async def test_runs_are_listed_newest_first_and_found_by_the_beginning_of_an_id(
     ):
         assert [run.id for run in await daemon.people.runs(wanted)] == found
     assert (await daemon.people.run(ended.id[:10])).run.id == ended.id
+
+
+@pytest.mark.parametrize("trouble", ["refused", "no plan"])
+async def test_people_hear_once_that_an_alert_asks_in_vain(
+    make_daemon: MakeDaemon, world: TestWorld, trouble: str
+) -> None:
+    world.firing = True
+    planning = Raises(ActionError("there is no such table")) if trouble == "no plan" else pass_by
+    action = Scripted(planning=planning)
+    daemon = await make_daemon(action)
+    if trouble == "refused":
+        await daemon.people.stop("anna", via="cli")
+    asked = request(alert=ALERT)
+    for _ in range(3):
+        await daemon.until(await daemon.ask(asked))
+    first = ["requested", "refused" if trouble == "refused" else "failed"]
+    assert world.told() == first * 3, "all are counted"
+    assert [event.title for event in world.events if not event.again] == first
+    await daemon.people.release("anna", via="cli")
+    action.planning, action.first = pass_by, Raises(ActionError("another trouble"))
+    ended = await daemon.until(await daemon.ask(asked))
+    assert [event.title for event in world.events if not event.again][2:] == ["planned", "begun", "failed"]
+    assert ended.result is Result.FAILED
+    assert [entry for entry in await daemon.entries(ended) if entry.startswith("outcome")] == ["outcome failed"]
