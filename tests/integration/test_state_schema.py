@@ -18,7 +18,7 @@ from sqlalchemy.schema import SchemaItem
 from daemon.state import Revision, StateDatabase, raw
 from daemon.state.models import SCHEMA, Base, LedgerEntry
 from fleet.embedded import EmbeddedServer
-from fleet.errors import StateError
+from fleet.errors import StateError, StateRefusedError
 from fleet.secrets import Secrets, SecretText
 
 WRITTEN = {"uid": "a", "at": 1_800_000_000.0, "entry": "requested", "facts": {"città": "Forlì"}}
@@ -69,7 +69,7 @@ async def test_nothing_lands_outside_the_schema(state: StateDatabase) -> None:
 async def test_the_ledger_only_grows(state: StateDatabase, change: str) -> None:
     async with state.begin() as connection:
         await connection.execute(insert(LedgerEntry).values(**WRITTEN))
-    with pytest.raises(asyncpg.RestrictViolationError, match="ledger is append-only"):
+    with pytest.raises(StateRefusedError, match="ledger is append-only"):
         async with state.begin() as connection:
             await (await raw(connection)).execute(change)
     async with state.begin() as connection:
