@@ -96,8 +96,8 @@ async def _take_snapshots(job: Job, databases: Sequence[str], begun: Begun, told
             f"{len(gone)} objects that the backup needs are not in the store, the first is {gone[0]}",
             hint="did somebody remove them? The next try does without",
         )
-    if damaged:
-        await write_damaged(begun.store, name, damaged - pool.used.keys())
+    if mended := damaged & pool.used.keys():  # who verifies may have noted more meanwhile
+        await write_damaged(begun.store, name, await read_damaged(begun.store, name) - mended)
     inventory = await write_inventory(begun.store, name, begun.id, pool.used)
     return {
         "snapshots": tuple(snapshots),

@@ -176,7 +176,7 @@ async def _in_stores(job: Job) -> AsyncIterator[Relief]:
     stores = all_stores(job)
     manifests, _ = await readable(job, stores)
     first, _ = first_store(job)
-    if first not in manifests or newest_failed(manifests[first]):
+    if first not in manifests or newest_failed(manifests[first], job.now()):
         return  # nothing is removed then
     for name, there in manifests.items():
         decisions = decide(there, retention_of(job, name), job.now(), after_failure=False)

@@ -78,6 +78,7 @@ _LINKS = """
         and (f.confrelid = $1 or f.confrelid in (select relid from pg_partition_ancestors($1::oid::regclass)))
     order by f.oid
 """
+_MOMENT = "select least($1, extract(epoch from clock_timestamp())::float8 - $2)"
 _LIMITS = {  # what has no time zone is read as UTC
     "timestamp with time zone": "{0}",
     "timestamp without time zone": "{0} at time zone 'UTC'",
@@ -194,11 +195,23 @@ class Rules:
         kept = [self._kept_by(table, link, alias) for link in table.links if not link.changes]
         return " and ".join(f"not {one}" for one in kept if one) or "true"
 
+    def alone(self, table: RowTable, alias: str) -> str:
+        """The condition that none refers to a row of `table` but what goes with it, and what the server changes."""
+        conditions = []
+        for link in table.links:
+            name, child = f"{alias}r", self.goes_with(table, link)
+            keeps = "true" if child is None else f"not ({self.alone(child, name)})"
+            if not link.changes and keeps != "not (true)":
+                refers = f"select from {link.child} {name} where {link.join(name, alias)} and {keeps}"
+                conditions.append(f"not exists ({refers})")
+        return " and ".join(conditions) or "true"
+
     def goes_with(self, table: RowTable, link: Link) -> RowTable | None:
         """The table whose rows go with those of `table` that they refer to, however young."""
         child = self._decided(link)
-        along = child is not None and link.deletes == "c" and not link.itself and child.keep <= table.keep
-        return child if along else None
+        if child is None or link.itself or link.deletes != "c" or self._parts_are_referred_to(child):
+            return None
+        return child if child.keep <= table.keep else None
 
     def clearing(self, table: RowTable, chosen: str) -> list[Cleared]:
         """What goes with the rows of `table` (called `t`) that `chosen` tells, the last that refers first."""
@@ -207,6 +220,11 @@ class Rules:
     def _decided(self, link: Link) -> RowTable | None:
         child = self.tables.get(link.child_oid)
         return None if child is None or child.obstacle is not None else child
+
+    def _parts_are_referred_to(self, table: RowTable) -> bool:
+        """By keys to a single partition, which are none to the whole table."""
+        parts = (part for part in self.tables.values() if part.rule == table.rule)
+        return any(link not in table.links for part in parts for link in part.links)
 
     def _clearing(self, table: RowTable, source: str, alias: str, chosen: str) -> Iterator[Cleared]:
         for link in table.links:
@@ -232,18 +250,15 @@ class Rules:
         return f"exists (select from {link.child} {name} where {link.join(name, alias)} and not ({goes}))"
 
 
-def not_referred_to(table: RowTable, alias: str) -> str:
-    """The condition that no row refers to one of `table`, but for what the server changes."""
-    kept = [
-        f"not exists (select from {link.child} {alias}r where {link.join(f'{alias}r', alias)})"
-        for link in table.links
-        if not link.changes
-    ]
-    return " and ".join(kept) or "true"
+async def read_rules(
+    connection: Connection, datname: str, rules: Sequence[RowRetention], now: float, ago: float = 0.0
+) -> Rules:
+    """Those of the rules whose table is in the database of `connection`.
 
-
-async def read_rules(connection: Connection, datname: str, rules: Sequence[RowRetention], now: float) -> Rules:
-    """Those of the rules whose table is in the database of `connection`."""
+    `now` was `ago` seconds ago. Where it was earlier by the server's clock, that holds: a clock that is ahead must not
+    make rows older than they are.
+    """
+    moment = await connection.fetchval(_MOMENT, now, ago)
     found: dict[int, RowTable] = {}
     for rule in rules:
         records = [dict(record) for record in await connection.fetch(_TABLES, *rule.qualified, rule.column)]
@@ -259,4 +274,4 @@ async def read_rules(connection: Connection, datname: str, rules: Sequence[RowRe
                 keep=rule.keep.total_seconds(),
                 links=tuple(Link(**dict(link)) for link in links),
             )
-    return Rules(now, found)
+    return Rules(moment, found)

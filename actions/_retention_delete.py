@@ -2,6 +2,10 @@
 
 Each batch is looked for without a lock, then locked (what others have locked is left), looked at once more, and deleted
 within some hundredths of a second. How many rows that is, is measured as it goes: a busy server does fewer.
+
+The invariant: a transaction deletes a row that is past its time by its own rule, or one that goes with such a row which
+the same transaction deletes. Never does a row that is younger go before the one that it belongs to: should that be
+written to meanwhile, or take too long, all that is younger stays with it.
 """
 
 from __future__ import annotations
@@ -9,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
 
 from actions._action import Job
-from actions._retention import Cleared, RowTable, Rules, not_referred_to
+from actions._retention import Cleared, RowTable, Rules
 from fleet.connections import Connection
 from fleet.errors import ActionError
 
@@ -55,6 +59,14 @@ class Pace:
         self.rows = max(1, self.rows // 4)
 
 
+class _TooManyError(Exception):
+    """More rows go with these than a transaction of several rows may delete."""
+
+
+class _InUseError(Exception):
+    """Somebody else has locked a row that would go with these."""
+
+
 async def refuse_unknown_lag(connection: Connection) -> None:
     """Raises ActionError where standbys are connected and the role may not see how they keep up."""
     _, hidden = await connection.fetchrow(_LAG) or (0, False)
@@ -78,9 +90,10 @@ class _Work:
         self.expired = table.expired("t", rules.now)
         self.wanted = f"{self.expired} and {rules.may_go(table, 't')}"
         self.deleted = 0
-        self.stuck: set[tuple[int, Place]] = set()  # by table: rows that took too long
-        chosen = rules.clearing(table, f"{self.expired} and t.ctid = any($1)")
-        self.cleared = list(zip(chosen, rules.clearing(table, self.expired), strict=True))
+        self.left: set[tuple[int, Place]] = set()  # by table: rows in use, and those that took too long
+        self.stuck = 0  # of these
+        self.belonging = rules.clearing(table, f"{self.expired} and t.ctid = any($1)")
+        self.belonging_pace = replace(pace)  # of these a batch is more, or fewer
 
     async def by_index(self) -> int:
         """From the oldest row on; the next look begins where this one ended, and not at what is deleted already."""
@@ -134,62 +147,67 @@ class _Work:
         """As long as it helps: rows may refer to others of their own table, or were written meanwhile."""
         gone, last = 0, -1
         while last and gone < len(part):
-            for chosen, anyhow in self.cleared:
-                await self._clear(chosen, anyhow.belongs, part)
-            last = await self._delete(self.table, "t", self.expired, part)
+            for one in self.belonging:
+                await self._delete_old(one, part)
+            last = await self._delete(self.table, part, self.pace)
             gone += last
         self.deleted += gone
         return gone
 
-    async def _clear(self, chosen: Cleared, belongs: str, parents: Sequence[Place]) -> None:
-        """Delete what goes with `parents`, in batches as well: one of them may have many."""
-        alias = chosen.alias
+    async def _delete_old(self, one: Cleared, parents: Sequence[Place]) -> None:
+        """What belongs to `parents` and is old itself, in batches: one of them may have many."""
+        table, alias = one.table, one.alias
+        old = f"{table.expired(alias, self.rules.now)} and {self.rules.alone(table, alias)}"
         while True:
-            rows = self.pace.rows
             found = await self.connection.fetch(
-                f"select {alias}.tableoid::int8 as part, {alias}.ctid as place from {chosen.table.quoted} {alias} "  # noqa: S608
-                f"where {chosen.belongs} limit $2",
+                f"select {alias}.tableoid::int8 as part, {alias}.ctid as place from {table.quoted} {alias} "  # noqa: S608
+                f"where {one.belongs} and {old} limit $2",
                 parents,
-                rows,
+                self.belonging_pace.rows,
             )
             parts: dict[int, list[Place]] = {}
             for record in found:
                 parts.setdefault(record["part"], []).append(record["place"])
             gone = 0
             for oid, places in parts.items():
-                gone += await self._delete(self.rules.tables[oid], alias, belongs, places)
-            if len(found) < rows or gone == 0:
+                gone += await self._delete(self.rules.tables[oid], places, self.belonging_pace)
+            if gone == 0:
                 return
 
-    async def _delete(self, table: RowTable, alias: str, condition: str, places: Sequence[Place]) -> int:
-        """Those that are still so and that nobody else has locked; smaller parts where that takes too long."""
-        gone, left = 0, [place for place in places if (table.oid, place) not in self.stuck]
+    async def _delete(self, table: RowTable, places: Sequence[Place], pace: Pace) -> int:
+        """Those that are still past their time and that nobody has locked; fewer at once where that is too much."""
+        gone, left = 0, [place for place in places if (table.oid, place) not in self.left]
         while left:
-            part = left[: self.pace.rows]
+            part = left[: pace.rows]
             begun = time.perf_counter()
             try:
-                gone += await self._transaction(table, alias, condition, part)
-            except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError):
-                self.pace.give_way()
+                gone += await self._transaction(table, part)
+            except (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, _TooManyError, _InUseError) as error:
+                pace.give_way()
                 if len(part) == 1:
-                    self._leave(table, left.pop(0))
+                    self._leave(table, left.pop(0), in_use=isinstance(error, _InUseError))
             else:
                 left = left[len(part) :]
-                self.pace.learn(time.perf_counter() - begun, len(part) >= self.pace.rows)
+                pace.learn(time.perf_counter() - begun, len(part) >= pace.rows)
             await self._pause(time.perf_counter() - begun)
         return gone
 
-    def _leave(self, table: RowTable, place: Place) -> None:
-        """A single row took too long: it is left to the next run."""
-        self.stuck.add((table.oid, place))
-        if len(self.stuck) > _MOST_STUCK:
+    def _leave(self, table: RowTable, place: Place, *, in_use: bool) -> None:
+        """A single row is in use, or took too long: it is left to the next run."""
+        self.left.add((table.oid, place))
+        self.stuck += not in_use
+        if self.stuck > _MOST_STUCK:
             raise ActionError(
                 f"deleting one row of {table.quoted} takes longer than {_SINGLE_MS} ms, again and again",
-                hint="do its triggers take long, are rows that refer to it locked, is the server overloaded?",
+                hint="do its triggers take long, do very many rows go with it, are rows that refer to it locked, "
+                "is the server overloaded?",
             )
 
-    async def _transaction(self, table: RowTable, alias: str, condition: str, places: Sequence[Place]) -> int:
-        """The second statement sees what was committed before the rows were locked; nothing can refer to them since."""
+    async def _transaction(self, table: RowTable, places: Sequence[Place]) -> int:
+        """Delete rows, and by ON DELETE CASCADE what goes with them: all of a row, or nothing.
+
+        The last statement sees what was committed before the rows were locked; nothing can refer to them since.
+        """
         async with self.connection.transaction(isolation="read_committed"):
             # nobody waits for the disk, nor for a standby: what a crash brings back is deleted again
             milliseconds = _MOST_MS if len(places) > 1 else _SINGLE_MS
@@ -197,18 +215,41 @@ class _Work:
                 f"set local synchronous_commit = off; set local statement_timeout = {milliseconds}"
             )
             locked: list[Any] = await self.connection.fetch(
-                f"select {alias}.ctid from only {table.quoted} {alias} "  # noqa: S608
-                f"where {alias}.ctid = any($1) and {condition} for update of {alias} skip locked",
+                f"select t.ctid from only {table.quoted} t "  # noqa: S608
+                f"where t.ctid = any($1) and {table.expired('t', self.rules.now)} for update of t skip locked",
                 places,
             )
             if not locked:
                 return 0
+            chosen = [record[0] for record in locked]
+            await self._lock_belonging(table, chosen, None if len(places) == 1 else _MOST_ROWS - len(chosen))
             done = await self.connection.execute(
-                f"delete from only {table.quoted} {alias} "  # noqa: S608
-                f"where {alias}.ctid = any($1) and {not_referred_to(table, alias)}",
-                [record[0] for record in locked],
+                f"delete from only {table.quoted} t where t.ctid = any($1) and {self.rules.alone(table, 't')}",  # noqa: S608
+                chosen,
             )
         return int(done.split()[-1])
+
+    async def _lock_belonging(self, table: RowTable, chosen: Sequence[Place], most: int | None) -> None:
+        """Lock what goes with the `chosen`, each before what refers to it: nobody can refer to any of it from then on.
+
+        Raises:
+            _TooManyError: these are more than `most`.
+            _InUseError: somebody else has locked one of them.
+        """
+        for one in reversed(self.rules.clearing(table, "t.ctid = any($1)")):
+            try:
+                count = await self.connection.fetchval(
+                    f"with locked as (select from {one.table.quoted} {one.alias} where {one.belongs} "  # noqa: S608
+                    "limit $2 for update nowait) select count(*) from locked",
+                    chosen,
+                    None if most is None else most + 1,
+                )
+            except asyncpg.LockNotAvailableError as error:
+                raise _InUseError from error
+            if most is not None:
+                most -= count
+                if most < 0:
+                    raise _TooManyError
 
     async def _pause(self, worked: float) -> None:
         """Leave the server to others for a while, and to its standbys until they have caught up."""

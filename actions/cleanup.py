@@ -19,6 +19,7 @@ from actions._retention_count import Expired, count_expired
 from actions._retention_delete import Pace, delete_expired, refuse_unknown_lag
 from actions._session import alone, writable_databases
 from actions._tables import GONE
+from fleet.connections import Connection
 from fleet.errors import ActionError
 from fleet.policy import Risk, Strict
 
@@ -86,7 +87,8 @@ class Cleanup(Action[Parameters]):
         if left:
             return Verdict(
                 False,
-                f"{left[0].rows:,.0f} row(s) of {left[0].table.quoted} are past their time still: in use, or new",
+                f"{left[0].rows:,.0f} row(s) of {left[0].table.quoted} are past their time still: in use, new, or "
+                "too many rows belong to one",
                 _figures(found),
             )
         return Verdict(True, f"no row of {len(found)} table(s) is past its time{_kept(found)}", _figures(found))
@@ -143,7 +145,7 @@ async def _look(job: Job, parameters: Parameters, now: float) -> list[Expired]:
     chosen = _chosen(job, parameters)
     for database in await writable_databases(job, parameters.datname):
         async with job.connections.acquire(database) as connection:
-            rules = await read_rules(connection, database, job.environment.policy.data.row_retention, now)
+            rules = await _rules(job, connection, database, now)
             tables = [table for table in rules.in_order() if table.rule in chosen]
             for table in tables:
                 _refuse(rules, table)
@@ -151,6 +153,11 @@ async def _look(job: Job, parameters: Parameters, now: float) -> list[Expired]:
                 await refuse_unknown_lag(connection)
             found += [await count_expired(connection, rules, table) for table in tables]
     return found
+
+
+async def _rules(job: Job, connection: Connection, database: str, now: float) -> Rules:
+    ago = max(0.0, job.now() - now)
+    return await read_rules(connection, database, job.environment.policy.data.row_retention, now, ago)
 
 
 def _refuse(rules: Rules, table: RowTable) -> None:
@@ -183,8 +190,7 @@ async def _clean_up(job: Job, parameters: Parameters, planned: Object) -> Figure
         job.changes.acquire(planned["datname"]) as connection,
         alone(connection, job, f"cleanup {planned['oid']}"),
     ):
-        decided = job.environment.policy.data.row_retention
-        rules = await read_rules(connection, planned["datname"], decided, job.started_at)
+        rules = await _rules(job, connection, planned["datname"], job.started_at)
         table = rules.tables.get(planned["oid"])
         if table is None:
             return {"skipped": GONE}

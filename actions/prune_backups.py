@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from pydantic import Field
 
 from actions._action import Action, Figures, Job, Object, Plan, Step, Target, Verdict
 from actions._copies import all_stores, first_store, readable, retention_of
-from fleet.backups import Manifest, read_manifests
+from fleet.backups import KnownManifests, Manifest, read_manifests
 from fleet.backups.garbage import Survey, condemn, remove_backup, survey, sweep
 from fleet.backups.manifest import ROOT, pool_prefixes
 from fleet.backups.retention import AFTER_FAILURE, SERIES, Decision, decide, newest_failed
@@ -21,6 +21,8 @@ from fleet.policy import Risk, Strict
 from fleet.stores import Store
 
 _TIMEOUT = timedelta(hours=6)  # garbage on the list waits longer
+
+Known: TypeAlias = defaultdict[str, KnownManifests]  # by store
 
 
 class Parameters(Strict):
@@ -118,11 +120,11 @@ def _effect(objects: Iterable[Object]) -> str:
     return f"{len(kept)} backup(s) stay ({by_tier or 'by no series'}); what was removed cannot be restored any more"
 
 
-async def _after_failure(job: Job) -> bool:
+async def _after_failure(job: Job, known: KnownManifests | None = None) -> bool:
     """Whether the newest run failed. Raises ActionError where that is unknown: nothing may be removed anywhere then."""
     name, store = first_store(job)
     try:
-        return newest_failed(await read_manifests(store, job.environment.name))
+        return newest_failed(await read_manifests(store, job.environment.name, known), job.now())
     except StoreError as error:
         raise ActionError(
             f"the store {name!r} cannot be read: {error.message}", hint="nothing is removed from the copies either"
@@ -133,10 +135,15 @@ def _decide(job: Job, name: str, manifests: Sequence[Manifest], *, after_failure
     return decide(manifests, retention_of(job, name), job.now(), after_failure=after_failure)
 
 
-async def _still(job: Job, name: str, planned: frozenset[str]) -> list[str]:
-    """Those of the planned ones that may go now, oldest first: one may have been pinned since."""
-    manifests = await read_manifests(job.stores[name], job.environment.name)
-    decisions = _decide(job, name, manifests, after_failure=await _after_failure(job))
+async def _still(job: Job, name: str, planned: frozenset[str], known: Known | None = None) -> list[str]:
+    """Those of the planned ones that may go now, oldest first: one may have been pinned since.
+
+    `known` is what earlier calls read of each store.
+    """
+    known = defaultdict(dict) if known is None else known
+    after_failure = await _after_failure(job, known[first_store(job)[0]])
+    manifests = await read_manifests(job.stores[name], job.environment.name, known[name])
+    decisions = _decide(job, name, manifests, after_failure=after_failure)
     return [one.id for one in decisions if one.id in planned and not one.keep]
 
 
@@ -146,16 +153,22 @@ async def _list(job: Job, name: str, planned: frozenset[str]) -> Figures:
 
 
 async def _remove(job: Job, name: str, planned: frozenset[str]) -> Figures:
-    chosen = await _still(job, name, planned)
-    refused: list[str] = []
-    for number, id_ in enumerate(chosen):
+    known: Known = defaultdict(dict)
+    chosen = await _still(job, name, planned, known)
+    removed, refused = 0, list[str]()
+    # newest first: which one is the oldest, and stays for that, is the same until the end
+    for number, id_ in enumerate(reversed(chosen)):
         job.progress(number / len(chosen), f"removing {id_} from {name}")
+        if id_ not in await _still(job, name, planned, known):  # removing takes long
+            continue
         try:
             await remove_backup(job.stores[name], job.environment.name, id_)
         except StoreError as error:  # an object lock, perhaps only of this one
             refused.append(error.message)
+        else:
+            removed += 1
     _note(job, name, refused)
-    return {"removed": len(chosen) - len(refused), "refused": len(refused)}
+    return {"removed": removed, "refused": len(refused)}
 
 
 async def _sweep(job: Job, name: str, _planned: frozenset[str]) -> Figures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,12 +22,14 @@ from actions._restore_place import Place, mark_of
 from actions._restore_roles import drop_roles
 from actions._restore_source import SourceParameters, choose, reopen
 from actions._switch import Renaming, copy_settings, identity, name_of, rename
-from fleet.errors import ActionError, CustodeError
+from fleet.backups.scrub import scrub
+from fleet.errors import ActionError
 from fleet.policy import Risk
 
 log = structlog.get_logger()
 
 _TIMEOUT = timedelta(hours=12)
+_LATE = _TIMEOUT - timedelta(minutes=10)  # ends before the step does, which would be its failure
 _DRILL = ("load", "keys", "vectors", "check", "drop")
 _WHOLE = ("load", "keys", "vectors", "check", "switch")
 _QUERYABLE_FIRST = ("load", "keys", "check", "switch", "vectors")
@@ -50,7 +53,7 @@ class _Names:
 
 
 class Recover(Action[Parameters]):
-    """The damaged one is kept, closed. Where the run fails or is cancelled, it is put back; the copy is kept, too."""
+    """The damaged one is kept, closed. It is put back where a person cancels the run; the copy is kept, too."""
 
     name = "recover"
     summary = "restore the newest good snapshot beside a database, verify it, and switch to it"
@@ -121,16 +124,22 @@ class Recover(Action[Parameters]):
         return Verdict(True, reason + _beyond_promise(job) + kept, figures)
 
     async def undo(self, job: Job, _parameters: Parameters, plan: Plan) -> None:
-        """Switch back where it was switched; what was written since is in the copy, which is kept then.
+        """Switch back where a person cancels after the switch; what was written since is in the copy, which is kept.
 
         Raises:
-            ActionError: the damaged one is not there any more; the restored one stays in its place.
+            ActionError: the restored one stays in its place, for the run failed after the switch, or the damaged one is
+                not there any more.
         """
         names = _names(job, plan)
         _, mark = await identity(job, names.database)
         if mark == mark_of(job):
             aside = f"custode: was {names.database} until run {job.run_id} was taken back"
             damaged = await _damaged(job, plan)
+            if "switched" in job.data and "cancelled" not in job.data:
+                raise ActionError(
+                    f"the restored {names.database} stays: people may have written to it since the switch",
+                    hint=None if damaged is None else f"the damaged one is {damaged}",
+                )
             if damaged is None and _planned_oid(plan):
                 raise ActionError(f"the damaged {names.database} is gone: the restored one stays", hint="look at both")
             back = [] if damaged is None else [Renaming(damaged, names.database)]
@@ -144,6 +153,16 @@ _TOLD = ("lost_seconds", "lost_rows", "recovery_seconds")
 
 
 async def _run(job: Job, parameters: Parameters, plan: Plan, name: str) -> Figures:
+    work = _step(job, parameters, plan, name)
+    try:
+        return await (_late(job, work) if "switched" in job.data and name == "vectors" else work)
+    except asyncio.CancelledError:
+        # for `undo` in this turn: what a step that was cut leaves here is not put on record
+        job.data["cancelled"] = True
+        raise
+
+
+async def _step(job: Job, parameters: Parameters, plan: Plan, name: str) -> Figures:
     source = await reopen(job, plan.objects[0])
     names = _names(job, plan)
     if name == "switch":
@@ -156,7 +175,7 @@ async def _run(job: Job, parameters: Parameters, plan: Plan, name: str) -> Figur
     works: dict[str, Callable[[], Awaitable[Figures]]] = {
         "load": restoration.load,
         "keys": restoration.keys,
-        "vectors": partial(_vectors_late, job, restoration) if switched else restoration.vectors,
+        "vectors": partial(restoration.vectors, concurrently=switched),
         "check": partial(_check, job, restoration, vectors=parameters.drill or not parameters.defer_vector_indexes),
         "drop": partial(_drop, place),
     }
@@ -196,20 +215,22 @@ async def _switch(job: Job, plan: Plan, names: _Names, taken_at: float) -> Figur
             await copy_settings(job, names.database, names.copy)
         aside = [Renaming(names.database, names.damaged, is_open=False)] if oid else []
         await rename(job, [*aside, Renaming(names.copy, names.database)])
-    at = job.now()
+    at = job.data["switched"] = job.now()
     job.data["damaged"] = await _damaged(job, plan)
     job.data["lost_seconds"] = max(0.0, at - taken_at)
     job.data["recovery_seconds"] = at - job.started_at
     return {name: job.data[name] for name in _TOLD if job.data.get(name) is not None}
 
 
-async def _vectors_late(job: Job, restoration: Restoration) -> Figures:
-    """People work in it already: what goes wrong here must not take the switch back."""
+async def _late(job: Job, vectors: Awaitable[Figures]) -> Figures:
+    """People work in it already: what goes wrong here is no failure of the run, which could take the switch back."""
     try:
-        return await restoration.vectors(concurrently=True)
-    except CustodeError as error:
-        log.warning("vector_indexes_missing", database=restoration.place.database, error=error.message)
-        job.data["vector_trouble"] = error.message
+        async with asyncio.timeout(_LATE.total_seconds()):
+            return await vectors
+    except Exception as error:  # whatever it is, the verdict tells it
+        said = "not built in time" if isinstance(error, TimeoutError) else scrub(str(error)) or type(error).__name__
+        log.warning("vector_indexes_missing", environment=job.environment.name, error=said, exc_info=error)
+        job.data["vector_trouble"] = said
         return {"vector_indexes": 0}
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from statistics import median
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import asyncpg
+
 from collectors import Collector, Family, Rows, Target, gauge
 from fleet.backups import KnownManifests, Manifest, read_manifests
+from fleet.backups.coverage import coverage
 from fleet.backups.guide_files import GuideFile, find_files
 from fleet.backups.manifest import ROOT, pool_prefixes
 from fleet.backups.retention import SERIES, decide, newest_failed
 from fleet.durations import Duration
-from fleet.errors import StoreError
+from fleet.errors import ConnectError, StoreError
 from fleet.policy import BackupPolicy, Retention
 from fleet.stores import Store
 
@@ -26,10 +29,14 @@ FILES = "files"  # the copy that other programs make
 COPIES = Family(
     ("copy",),
     (
-        gauge("backup_last_success_timestamp_seconds", "When the newest good backup of this copy ended, unix seconds."),
+        gauge(
+            "backup_last_success_timestamp_seconds",
+            "When the newest good backup of this copy ended, of the database that is worst off, unix seconds.",
+        ),
         gauge(
             "backup_recovery_point_timestamp_seconds",
-            "The moment whose state the newest good backup of this copy holds: when it began, unix seconds.",
+            "The moment whose state the newest good backup of this copy holds, of the database that is worst off: when"
+            " it began, unix seconds.",
         ),
         gauge(
             "backup_last_size_bytes", "Size of the newest good backup of this copy, as a restore reads it, in bytes."
@@ -122,10 +129,13 @@ class BackupsCollector(Collector):
         read = [task.result() for task in tasks]
         copies, files = [copy for copy in read if copy is not None], looking.result()
         # where the newest run failed, nothing may go in any copy; where that is unknown, neither
-        halted = newest_failed(read[0].manifests) if read and read[0] is not None else None
+        halted = newest_failed(read[0].manifests, target.now) if read and read[0] is not None else None
+        databases = await _databases(target, copies)
         manifests = [manifest for copy in copies for manifest in copy.manifests]
         return [
-            COPIES.rows([*(_in_store(copy, target.now, halted) for copy in copies if copy.good), *_in_files(files)]),
+            COPIES.rows(
+                [*(row for copy in copies for row in _in_store(copy, databases, target.now, halted)), *_in_files(files)]
+            ),
             BY_RETENTION.rows([record for copy in copies if copy.good for record in _by_retention(copy, target.now)]),
             BROKEN.rows([(sum(file.problem is not None for file in files),)] if policy.files else []),
             FAILURE.rows(_last_failure(manifests)),
@@ -156,20 +166,35 @@ async def _stored_bytes(store: Store, environment: str) -> int:
     return sum([stat.size_bytes for prefix in prefixes for stat in await store.list(prefix)])
 
 
-def _in_store(copy: _Copy, now: float, halted: bool | None) -> Sequence[Any]:
-    *others, last = copy.good
+async def _databases(target: Target, copies: Iterable[_Copy]) -> Collection[str] | None:
+    """Those that must be in a backup; None where the server does not tell. Asked only where backups differ."""
+    if len({frozenset(one.names) for copy in copies for one in copy.good}) < 2:
+        return None
+    try:
+        return await target.databases()
+    except (ConnectError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return None
+
+
+def _in_store(
+    copy: _Copy, databases: Collection[str] | None, now: float, halted: bool | None
+) -> Iterator[Sequence[Any]]:
+    reach = coverage(copy.good, databases, now)
+    if reach is None:
+        return
+    last = reach.last
     prunable: int | None = None
     if halted is not None:
         decisions = decide(copy.manifests, copy.retention, now, after_failure=halted)
         prunable = sum(not decision.keep for decision in decisions)
-    return (
+    yield (
         copy.name,
-        last.finished_at,
-        last.started_at,
+        reach.last_success,
+        reach.recovery_point,
         last.size_bytes,
         last.added_bytes if last.snapshots else last.size_bytes,
         last.seconds,
-        _usual(manifest.size_bytes for manifest in others),
+        _usual(manifest.size_bytes for manifest in reach.alike),
         len(copy.good),
         copy.stored_bytes,
         sum(manifest.pin is not None for manifest in copy.good),

@@ -66,19 +66,20 @@ async def read_manifest(store: Store, environment: str, id_: str) -> Manifest:
 
     Raises:
         StoreError: there is none, or the store cannot be read.
-        ValueError: it is broken, or of a format that this version does not know.
+        ValueError: it is broken, or of a format that this version does not know. A pin that is so is a pin.
     """
     manifest = Manifest.model_validate_json(await get_bytes(store, manifest_key(environment, id_)))
     found: dict[str, Fact] = {}
-    for name, kind in ((PIN, Pin), (PROOF, Proof)):
-        key = backup_prefix(environment, id_) + name
-        if await store.stat(key) is not None:
-            found[name.removesuffix(".json")] = kind.model_validate_json(await get_bytes(store, key))
+    for name in (PIN, PROOF):
+        stat = await store.stat(backup_prefix(environment, id_) + name)
+        if stat is not None:
+            found[name.removesuffix(".json")] = _understand(stat, await get_bytes(store, stat.key))
     return manifest.model_copy(update=found)
 
 
 async def read_manifests(store: Store, environment: str, known: KnownManifests | None = None) -> list[Manifest]:
     """All finished backups of `environment`, succeeded or not, oldest first; a broken manifest is logged and left out.
+    A broken pin is logged and is a pin.
 
     `known` is what earlier calls read of this environment in this store: only what is new or changed is read, and
     what is no longer listed is forgotten.
@@ -100,9 +101,8 @@ async def _read_all(store: Store, stats: Iterable[Stat], known: KnownManifests) 
     async def read(stat: Stat) -> None:
         async with places:
             try:
-                known[stat] = _KINDS[_name(stat.key)].model_validate_json(await get_bytes(store, stat.key))
-            except ValidationError as error:
-                log.warning("manifest_unreadable", key=stat.key, problem=error.errors()[0]["msg"])
+                known[stat] = _understand(stat, await get_bytes(store, stat.key))
+            except ValidationError:
                 known[stat] = None
             except StoreError:
                 if await store.stat(stat.key) is not None:  # otherwise pruned since it was listed
@@ -112,6 +112,17 @@ async def _read_all(store: Store, stats: Iterable[Stat], known: KnownManifests) 
     for result in results:  # all have ended, so that what could be read is known the next time
         if isinstance(result, BaseException):
             raise result
+
+
+def _understand(stat: Stat, content: bytes) -> Fact:
+    kind = _KINDS[_name(stat.key)]
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        log.warning("manifest_unreadable", key=stat.key, problem=error.errors()[0]["msg"])
+        if kind is not Pin:
+            raise
+        return Pin(at=stat.modified, by="unknown", reason="its pin cannot be understood")
 
 
 def _assemble(known: KnownManifests) -> list[Manifest]:

@@ -172,24 +172,29 @@ async def sweep(store: Store, environment: str, now: Callable[[], float]) -> Swe
     needed = set().union(*(await _needs(store, environment, begun)).values())
     pool = await _pool(store, environment)
     doomed = [stat for key, stat in pool.items() if key not in needed and key in garbage and garbage[key].doomed]
-    sizes = {stat.key: stat.size_bytes for stat in doomed} | dict.fromkeys(await _stray(store, environment, begun), 0)
-    places, refused = asyncio.Semaphore(_AT_ONCE), dict[str, str]()
+    sizes = {stat.key: stat.size_bytes for stat in doomed}
+    stray = await _stray(store, environment, begun)
+    places, removed, refused = asyncio.Semaphore(_AT_ONCE), list[str](), dict[str, str]()
 
     async def delete(key: str) -> None:
         async with places:
             if now() - begun > _PRUNE_SECONDS:
                 raise StoreError("removing garbage took more than six hours", hint="the next prune goes on")
+            # whoever copies that backup may have gone on meanwhile
+            if key not in sizes and key not in await _stray(store, environment, begun, f"{_id(key)}/"):
+                return
             try:
                 await store.delete(key)
             except StoreError as error:
                 refused[key] = error.message
+            else:
+                removed.append(key)
 
-    for result in await asyncio.gather(*map(delete, sizes), return_exceptions=True):
+    for result in await asyncio.gather(*map(delete, (*sizes, *stray)), return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
-    removed = [key for key in sizes if key not in refused]
     why = next(iter(refused.values()), None)
-    return Swept(len(removed), sum(sizes[key] for key in removed), tuple(refused), why)
+    return Swept(len(removed), sum(sizes.get(key, 0) for key in removed), tuple(refused), why)
 
 
 async def _needs(store: Store, environment: str, now: float) -> dict[str, set[str]]:
@@ -228,10 +233,10 @@ async def _pool(store: Store, environment: str) -> dict[str, Stat]:
     return {stat.key: stat for prefix in pool_prefixes(environment) for stat in await store.list(prefix)}
 
 
-async def _stray(store: Store, environment: str, now: float) -> tuple[str, ...]:
-    """Objects in folders of backups without a manifest, if all in there are older than a day."""
+async def _stray(store: Store, environment: str, now: float, folder: str = "") -> tuple[str, ...]:
+    """Objects in folders of backups without a manifest, if all in there are older than a day; `folder`: in this one."""
     folders: dict[str, list[Stat]] = {}
-    for stat in await store.list(f"{ROOT}/{environment}/"):
+    for stat in await store.list(f"{ROOT}/{environment}/{folder}"):
         if stat.key.count("/") >= 3:
             folders.setdefault(_id(stat.key), []).append(stat)
     return tuple(

@@ -49,6 +49,7 @@ class _Backup:
     id: str
     started_at: float
     number: int
+    names: Sequence[str] = ()
     succeeded: bool = True
     pin: Pin | None = None
     proof: Proof | None = None

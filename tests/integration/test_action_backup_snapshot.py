@@ -19,7 +19,7 @@ from actions import Job, Verdict
 from actions.backup import Backup, Parameters
 from fleet.backups import Manifest, read_manifests
 from fleet.backups.damage import find_damage
-from fleet.backups.pool import list_pool, read_inventory, write_damaged
+from fleet.backups.pool import list_pool, read_damaged, read_inventory, write_damaged
 from fleet.embedded import EmbeddedServer
 from fleet.errors import ActionError
 from fleet.stores.local import LocalStore
@@ -183,6 +183,23 @@ async def test_a_damaged_object_is_told_and_the_next_backup_mends_it(
     second = await snapshot(make_job(run_id="second", stores={"local": store}))
     assert await find_damage(store, second, read_data=True) == []
     assert await find_damage(store, first, read_data=True) == [], "the same rows have the same name"
+
+
+@pytest.mark.usefixtures("documents")
+async def test_damage_that_is_noted_while_a_backup_runs_stays_on_record(make_job: MakeJob, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    await snapshot(make_job(stores={"local": store}))
+    mended, *_, found = [stat.key for stat in await store.list("objects/")]
+    later = "objects/qa/ab/abcd"
+    await write_damaged(store, "qa", [mended])
+    store.free = 0
+    running = asyncio.ensure_future(snapshot(make_job(run_id="second", stores={"local": store})))
+    await store.begun.wait()
+    await write_damaged(store, "qa", [mended, found, later])  # by a verify beside it; it may use `found` as it is
+    store.free = 1_000_000
+    store.go.set()
+    await running
+    assert {found, later} <= await read_damaged(store, "qa")
 
 
 @pytest.mark.usefixtures("documents")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
 
+from actions import Job, Plan, Step
 from actions.recover import Parameters, Recover
+from fleet.backups import manifest_key
 from fleet.embedded import EmbeddedServer
 from fleet.errors import ActionError
 from fleet.policy import Risk
+from fleet.stores.local import LocalStore
 from tests.integration.engines import until
 from tests.integration.restores import MakeSite, databases, run_steps, take
 
@@ -146,3 +150,87 @@ async def test_a_copy_that_is_not_right_is_not_switched_to(
         await steps["check"].run()
     await ACTION.undo(job, parameters, plan)
     assert await databases(admin, content) == [content]
+
+
+DEFERRED = Parameters(defer_vector_indexes=True)
+
+
+async def switched(job: Job) -> tuple[Plan, Step]:
+    """What was planned, up to the switch; and the step that is left."""
+    plan = await ACTION.plan(job, DEFERRED)
+    *done, left = ACTION.steps(job, DEFERRED, plan)
+    for step in done:
+        await step.run()
+    return plan, left
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("a column is gone", 'column "embedding" does not exist'),
+        ("the backup is gone", "manifest.json"),
+        ("it takes too long", "not built in time"),
+    ],
+)
+async def test_what_goes_wrong_after_the_switch_takes_nothing_back(
+    restoring: MakeSite,
+    content: str,
+    store: LocalStore,
+    server: EmbeddedServer,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    trouble: str,
+    said: str,
+) -> None:
+    taken = await take(restoring(), content)
+    job = restoring()
+    plan, vectors = await switched(job)
+    people = await asyncpg.connect(server.dsn(content))
+    await people.execute("insert into items values (1001, 'after the switch')")
+    match trouble:
+        case "a column is gone":
+            await people.execute("alter table chunks drop column embedding")
+        case "the backup is gone":
+            await store.delete(manifest_key(job.environment.name, taken.id))
+        case _:
+            monkeypatch.setattr("actions.recover._LATE", timedelta(0))
+    await people.close()
+    await vectors.run()
+    verdict = await ACTION.verify(job, DEFERRED, plan)
+    assert not verdict.fixed
+    assert "is back, but not its vector indexes" in verdict.reason
+    assert said in verdict.reason
+    again = restoring(run_id=job.run_id, attempt=2, started_at=job.started_at, data=job.data)
+    with pytest.raises(ActionError, match="stays") as raised:  # however it fails after that
+        await ACTION.undo(again, DEFERRED, plan)
+    assert f"{content}_damaged" in (raised.value.hint or "")
+    assert await items(server, content) == 301
+
+
+async def test_a_person_who_cancels_after_the_switch_gets_the_damaged_one_back(
+    restoring: MakeSite, content: str, server: EmbeddedServer, sql: asyncpg.Connection, admin: asyncpg.Connection
+) -> None:
+    await take(restoring(), content)
+    await sql.execute("insert into items values (1001, 'after the backup')")
+    job = restoring()
+    plan, vectors = await switched(job)
+    people = await asyncpg.connect(server.dsn(content))
+    async with people.transaction():
+        await people.execute("lock table chunks")
+        building = asyncio.ensure_future(vectors.run())
+
+        async def waits() -> bool:
+            return bool(
+                await people.fetchval(
+                    "select count(*) from pg_locks where not granted and relation = 'chunks'::regclass"
+                )
+            )
+
+        await until(waits)
+        building.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await building
+    await people.close()
+    await ACTION.undo(job, DEFERRED, plan)
+    assert await items(server, content) == 301
+    assert await databases(admin, f"{content}_damaged") == []

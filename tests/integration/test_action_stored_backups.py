@@ -13,8 +13,9 @@ from actions.pin_backup import PinBackup
 from actions.prune_backups import PruneBackups
 from actions.replicate_backups import ReplicateBackups
 from actions.verify_backups import VerifyBackups
-from fleet.backups import Manifest, Pin, read_manifests, write_pin
-from fleet.backups.manifest import POOL
+from fleet.backups import Manifest, Pin, backup_prefix, manifest_key, read_manifests, write_pin
+from fleet.backups.catalogue import put_bytes
+from fleet.backups.manifest import PIN, POOL
 from fleet.backups.pool import read_damaged
 from fleet.environment import Environment
 from fleet.errors import ActionError, StoreError
@@ -131,6 +132,47 @@ async def test_what_was_pinned_after_the_plan_stays(stores: dict[str, MemoryStor
     await run_all(action, job, action.parameters()(), plan)
     assert old.id in await ids(stores["local"])
     assert (await action.verify(job, action.parameters()(), plan)).fixed
+
+
+@pytest.mark.parametrize("change", ["pinned", "failed"])
+async def test_what_changes_while_others_are_removed_is_seen(
+    stores: dict[str, MemoryStore], begin: Begin, change: str
+) -> None:
+    store = stores["local"]
+    old = await days(store, 52, 50, 40)
+    await days(store, 1)
+    action, job = PruneBackups(), begin()
+    plan = await action.plan(job, action.parameters()())
+    assert [one["id"] for one in plan.objects if not one["keep"]] == [one.id for one in old]
+    left: list[str] = []
+
+    async def hook(call: str, key: str) -> None:  # when the first of them has gone
+        if call == "delete" and key.endswith("/manifest.json") and not left:
+            left.extend(one.id for one in old if manifest_key(ENVIRONMENT, one.id) != key)
+            for one in old:
+                if one.id in left and change == "pinned":
+                    await write_pin(store, one, Pin(at=NOW, by="me", reason="audit"))
+            if change == "failed":
+                await make_failure(store, NOW - HOUR)
+
+    store.after = hook
+    await run_all(action, job, action.parameters()(), plan)
+    assert len(left) == 2
+    assert set(left) < await ids(store)
+    assert (await action.verify(job, action.parameters()(), plan)).fixed
+
+
+async def test_a_pin_that_cannot_be_understood_is_told_and_can_be_taken_away(
+    stores: dict[str, MemoryStore], begin: Begin
+) -> None:
+    old, _ = await days(stores["local"], 40, 1)
+    await put_bytes(stores["local"], backup_prefix(ENVIRONMENT, old.id) + PIN, b"{")
+    plan, verdict = await whole_run(PruneBackups(), begin())
+    assert verdict.fixed, verdict.reason
+    assert plan.objects[0]["why"] == "pinned: its pin cannot be understood"
+    _, verdict = await whole_run(PinBackup(), begin(), id=old.id, unpin=True)
+    assert verdict.fixed, verdict.reason
+    assert verdict.figures == {"pins": 0}
 
 
 async def test_what_a_store_refuses_to_delete_is_told(stores: dict[str, MemoryStore], begin: Begin) -> None:

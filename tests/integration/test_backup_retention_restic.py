@@ -89,7 +89,8 @@ CASES += [random_retention(seed) for seed in range(20)]
 
 
 def test_restic_keeps_the_same(restic: Restic, times: list[int]) -> None:
-    items = [SimpleNamespace(id=str(one), started_at=float(one), succeeded=True, pin=None, proof=None) for one in times]
+    same = {"succeeded": True, "pin": None, "proof": None, "names": ("app",)}
+    items = [SimpleNamespace(id=str(one), started_at=float(one), **same) for one in times]
     assert len(items) > COUNT / 2
     for retention in CASES:
         ours = {int(one.id) for one in decide(items, retention, FAR) if one.keep}

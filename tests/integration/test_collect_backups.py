@@ -112,6 +112,19 @@ async def test_each_copy_tells_its_own(site: Site, local: LocalStore, tmp_path: 
     }
 
 
+async def test_the_database_that_is_worst_off_counts_of_those_that_are_there(site: Site, local: LocalStore) -> None:
+    def dumps(*names: str) -> tuple[DatabaseDump, ...]:
+        return tuple(DatabaseDump(name=name, key="k", size_bytes=9, plain_bytes=9, sha256="00") for name in names)
+
+    await add(local, "a", finished_at=1000, databases=dumps(site.database, "gone"))
+    await add(local, "b", finished_at=2000, databases=dumps(site.database))
+    found, _ = await collect(site, local=local)
+    assert found["custode_backup_recovery_point_timestamp_seconds"] == {("local",): 1940}
+    await add(local, "c", finished_at=3000, databases=dumps("gone"))
+    found, _ = await collect(site, local=local)
+    assert found["custode_backup_recovery_point_timestamp_seconds"] == {("local",): 1940}
+
+
 async def test_a_store_that_is_no_copy_does_not_count(site: Site, local: LocalStore, tmp_path: Path) -> None:
     other, archive = make_store(tmp_path / "other"), make_store(tmp_path / "archive")
     for store in (local, other, archive):

@@ -248,6 +248,26 @@ async def test_left_overs_of_dumps_go_after_a_day_and_failures_stay(store: Memor
     assert failure.id in await ids(store)
 
 
+@pytest.mark.parametrize("sign", ["manifest.json", "0123.2/other.dump.zst"])
+async def test_a_copy_that_goes_on_while_left_overs_are_swept_keeps_its_own(store: MemoryStore, sign: str) -> None:
+    await prune(store, (await ids(store))[0])
+    folder, other = (backup_prefix(ENVIRONMENT, f"20270101T000000Z-{run}") for run in ("dead", "beef"))
+    for key in (f"{folder}0123.1/app.dump.zst", f"{other}0123.1/app.dump.zst"):
+        await put_bytes(store, key, b"a dump without a manifest")
+    store.now += DAY
+    await condemn(store, ENVIRONMENT, store.now)
+
+    async def goes_on(call: str, _key: str) -> None:
+        if call == "delete":
+            store.objects.setdefault(folder + sign, (b"{}", store.now))
+
+    store.hook = goes_on  # at the first object of the pool
+    swept = await sweep(store, ENVIRONMENT, lambda: store.now)
+    assert f"{folder}0123.1/app.dump.zst" in store.objects
+    assert f"{other}0123.1/app.dump.zst" not in store.objects
+    assert swept.removed == 4, "three of the pool, and what is a left-over still"
+
+
 async def test_a_prune_that_slept_for_hours_gives_up(store: MemoryStore) -> None:
     await prune(store, (await ids(store))[0])
     store.now += DAY

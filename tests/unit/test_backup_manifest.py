@@ -25,7 +25,9 @@ from fleet.backups import (
     write_pin,
     write_proof,
 )
+from fleet.backups.retention import decide
 from fleet.errors import StoreError
+from fleet.policy import Retention
 from fleet.stores.local import LocalStore
 
 AT = 1_785_312_900.0  # 2026-07-29 08:15:00 UTC
@@ -112,6 +114,24 @@ async def test_a_broken_manifest_is_logged_once_and_left_out(store: LocalStore, 
         assert await read_manifests(store, "qa") == [good]
     assert [entry["event"] for entry in logs] == ["manifest_unreadable"]
     assert logs[0]["key"] == "backups/qa/broken/manifest.json"
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"format": 2}', "\xff"])
+async def test_a_pin_that_cannot_be_understood_is_a_pin(store: LocalStore, text: str) -> None:
+    old, new = manifest(at=AT - 86_400), manifest()
+    for one in (old, new):
+        await write_manifest(store, one)
+    await put(store, backup_prefix("qa", old.id) + "pin.json", text)
+    with capture_logs() as logs:
+        found = await read_manifests(store, "qa")
+    assert [(entry["event"], entry["key"]) for entry in logs] == [
+        ("manifest_unreadable", f"backups/qa/{old.id}/pin.json")
+    ]
+    kept, _ = decide(found, Retention(last=1), AT + 60)
+    assert (kept.keep, kept.reasons) == (True, ("pinned: its pin cannot be understood",))
+    assert await read_manifest(store, "qa", old.id) == found[0]
+    await write_pin(store, found[0], None)
+    assert await read_manifests(store, "qa") == [old, new], "it can be taken away"
 
 
 async def test_fields_of_a_later_version_are_ignored(store: LocalStore) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,7 @@ class Item:
     succeeded: bool = True
     pin: Pin | None = None
     proof: Proof | None = None
+    names: tuple[str, ...] = ("app",)
 
     @property
     def id(self) -> str:
@@ -119,7 +120,7 @@ def test_the_last_good_the_proven_and_the_pinned_always_stay(
     assert {item.id for item in items if item.pin} <= stay
     assert {item.id for item in good[-1:]} <= stay
     assert {item.id for item in [item for item in good if item.proof][-1:]} <= stay
-    if newest_failed(items):
+    if newest_failed(items, FAR):
         assert kept(decide(items, retention, FAR)) == {item.id for item in items}
 
 
@@ -182,3 +183,43 @@ def test_where_no_series_is_set_nothing_goes() -> None:
 @pytest.mark.parametrize("items", [[], [Item(START, succeeded=False)]])
 def test_there_may_be_none(items: list[Item]) -> None:
     assert kept(decide(items, PRODUCTION, START + 1)) == {item.id for item in items}
+
+
+def test_a_backup_of_one_database_displaces_none_of_another() -> None:
+    """As a migration takes one of its own database, after the nightly ones of all."""
+    nightly = [Item(START + day * 86400.0, names=("a", "b")) for day in range(4)]
+    alone = [Item(START + day * 86400.0 + 3600, names=("a",)) for day in range(10)]
+    decisions = {one.id: one for one in decide([*nightly, *alone], Retention(daily=7 * DAY), FAR)}
+    last = decisions[nightly[-1].id]
+    assert last.keep
+    assert "the last good one of b" in last.reasons
+    assert "the last good one of a" in decisions[alone[-1].id].reasons
+    week = {item.id for item in alone[3:]} | {nightly[3].id}
+    assert {name for name, one in decisions.items() if one.keep} == week
+
+
+names = st.lists(st.sampled_from("abc"), unique=True, max_size=3).map(tuple)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), names), min_size=1, max_size=40, unique_by=lambda one: one[0]))
+def test_each_database_keeps_at_least_what_it_would_keep_alone(drawn: list[tuple[int, tuple[str, ...]]]) -> None:
+    items = [Item(START + hours * 3600.0, names=held) for hours, held in drawn]
+    newest = max(items, key=lambda item: item.started_at)
+    stay = kept(decide(items, PRODUCTION, FAR))
+    for name in "abc":
+        own = [item for item in items if name in item.names]
+        if newest in own:
+            assert kept(decide([replace(item, names=(name,)) for item in own], PRODUCTION, FAR)) <= stay
+        elif own:
+            assert max(own, key=lambda item: item.started_at).id in stay
+
+
+def test_what_a_wrong_clock_dated_later_than_now_hides_nothing() -> None:
+    past = [Item(START + hour * 3600.0) for hour in range(3)]
+    failed, ahead = Item(START + 3 * 3600.0, succeeded=False), Item(START + 400 * 86400.0)
+    now = START + 4 * 3600.0
+    assert newest_failed([*past, failed, ahead], now)
+    decisions = {one.id: one for one in decide([*past, ahead], Retention(daily=DAY), now)}
+    assert "the last good one" in decisions[past[-1].id].reasons
+    assert decisions[ahead.id].reasons == ("dated later than now, by a clock that was wrong",)
+    assert not decisions[past[1].id].keep

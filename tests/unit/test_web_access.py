@@ -160,12 +160,12 @@ def test_sessions_end_when_they_are_not_used_and_after_a_week_in_any_case() -> N
 
 def test_of_a_session_only_a_hash_of_its_id_is_kept() -> None:
     sessions = Sessions(lambda: 60.0, Time())
-    ids = {sessions.begin(Proof("token", f"ada{number}", b"x")) for number in range(100)}
+    ids = {sessions.begin(Proof("token", f"person {number}", b"x")) for number in range(100)}
     assert len(ids) == 100
     assert min(map(len, ids)) >= 43
     kept = repr([(mark, vars_of) for mark, vars_of in sessions._sessions.items()])
     assert not any(one in kept for one in ids)
-    assert "ada" not in kept
+    assert "person" not in kept
     session = sessions.find(ids.pop())
     assert session is not None
     sessions.end(session)
