@@ -55,6 +55,7 @@ class Job:
     ended: Callable[[Collection[str]], Awaitable[Collection[str]]] | None = None
     client_tools: Path | None = None  # folder of pg_dump and its like; None: the PATH, then the embedded server's
     data: dict[str, Any] = field(default_factory=dict)  # what earlier steps found, for later ones
+    cancelled: bool = False  # to undo: a person wants it, and not only a failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,10 +146,15 @@ def check_lint(job: Job, printed: Iterable[Printed]) -> list[Check]:
 
 
 def check_forecast(job: Job, printed: Iterable[Printed]) -> list[Check]:
-    """Whom it will hold up, and how long, against what the configuration allows."""
+    """Whom it will hold up, and how long, against what the configuration allows; what cannot be told has not passed."""
     limit = job.environment.migrations.longest_block.total_seconds()
     checks = []
     for one in printed:
+        checks += [
+            Check("block", False, f"{one.revision}: {each} ({each.statement.short})")
+            for each in one.estimates
+            if each.lock is None
+        ]
         held = one.held
         if held is not None and held.held > limit:
             what = f"{one.revision}: {held} ({held.statement.short})"
@@ -157,7 +162,9 @@ def check_forecast(job: Job, printed: Iterable[Printed]) -> list[Check]:
     if checks:
         return checks
     longest = max((one.held.held for one in printed if one.held is not None), default=0.0)
-    return [Check("block", True, f"others will wait {longest:.1f} s at most, once it has its locks")]
+    unknown = [one.revision for one in printed if one.trouble]
+    but = f"; of {listed(unknown)} nothing is known" if unknown else ""
+    return [Check("block", True, f"others will wait {longest:.1f} s at most, once it has its locks{but}")]
 
 
 def wants_backup(job: Job) -> bool:

@@ -28,6 +28,10 @@ class Effect:
         made = tuple(one for key, one in is_.items() if key not in was or was[key].definition != one.definition)
         return cls(made, tuple(one for key, one in was.items() if key not in is_), after.version)
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.made and not self.gone
+
     def problems(self, catalogue: Catalogue) -> list[str]:
         """How the schema lacks the effect; empty where it is there whole."""
         there = {one.key: one for one in catalogue.objects}

@@ -12,10 +12,15 @@ from fleet.migrating import Application, Estimate, Finding, Section, forecast, l
 from fleet.migrating.forecast import Size, concurrent_indexes, runs_concurrently
 
 _NO_ROOM = 256e6
+# a partitioned table has nothing itself: what counts is in its partitions
 _SIZES = """
-    select name, pg_table_size(c.oid)::float8 as bytes, pg_indexes_size(c.oid)::float8 as index_bytes,
-        greatest(c.reltuples, 0)::float8 as rows
-    from unnest($1::text[]) name join pg_catalog.pg_class c on c.oid = to_regclass(name)
+    select name, sum(pg_table_size(c.oid))::float8 as bytes, sum(pg_indexes_size(c.oid))::float8 as index_bytes,
+        sum(greatest(c.reltuples, 0))::float8 as rows
+    from unnest($1::text[]) name
+    cross join lateral (select to_regclass(name)) root(oid)
+    cross join lateral (select root.oid::oid union select relid from pg_partition_tree(root.oid)) part(oid)
+    join pg_catalog.pg_class c on c.oid = part.oid
+    where c.relkind <> 'p' group by name
 """
 
 
@@ -62,10 +67,8 @@ async def print_upgrades(job: Job, application: Application, place: Place, revis
         await _print(application, "upgrade", f"{starts[0]}:{revisions[-1]}", revisions, text)
     else:
         for one in revisions:
-            if len(graph.down[one]) > 1:
-                text.by_revision[one] = Section(tuple(sorted(graph.down[one])), (one,))
-            else:
-                await _print(application, "upgrade", f"{min(graph.down[one], default='base')}:{one}", [one], text)
+            # of a merge, this tells the other branch, too, which is passed over
+            await _print(application, "upgrade", f"{min(graph.down[one], default='base')}:{one}", [one], text)
     return await _judge(job, place, revisions, text, job.environment.migrations.ignored_rules)
 
 

@@ -10,11 +10,12 @@ import asyncpg
 from actions._action import Figures, Job
 from actions._refresh_copy import QUOTING, RowCopy, without_rows
 from actions._refresh_definitions import load_definitions, read_definitions
-from actions._refresh_source import open_origin
+from actions._refresh_source import open_origin, read_people_of
 from actions._restore_place import Place
 from fleet.backups import DatabaseSnapshot
 from fleet.connections import Connection
 from fleet.data.masks import Masker, read_key
+from fleet.data.scan import People
 from fleet.data.tables import Table
 from fleet.errors import ActionError
 
@@ -47,10 +48,13 @@ async def make_masker(job: Job) -> Masker:
     return Masker(policy.decisions, key, job.environment.tier)
 
 
-async def load(place: Place, own: DatabaseSnapshot, planned: Mapping[str, Any], workers: int) -> Figures:
+async def load(
+    place: Place, own: DatabaseSnapshot, planned: Mapping[str, Any], workers: int, people: People
+) -> Figures:
     """Make the database and load it from one snapshot.
 
-    What an earlier attempt made is dropped: the snapshot that it had read is gone.
+    What an earlier attempt made is dropped: the snapshot that it had read is gone. Whoever is in the backup that the
+    rows are of, if they are, is added to `people`.
 
     Raises:
         ActionError: not all is decided on, or a row is not taken.
@@ -61,12 +65,14 @@ async def load(place: Place, own: DatabaseSnapshot, planned: Mapping[str, Any], 
     await place.drop()
     async with open_origin(job, planned, workers) as origin:
         scripts = await read_definitions(origin.site, origin.database, origin.session.snapshot)
-        await place.create(own)
+        await place.create(own, closed=True)
         await load_definitions(place, scripts)
         tables = [table for table in origin.tables if not table.foreign]
         copy = RowCopy(place, masker, origin.session.readers, job.progress)
         await copy.copy(tables)
         await _set_sequences(origin.session.first, place, tables, masker)
+        if planned["backup"] is not None:
+            await read_people_of(origin.site, origin.database, people)
     await _regenerate(place, tables, masker)
     await _run_all(place, _VIEWS)
     await place.make_durable()

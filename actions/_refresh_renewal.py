@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import asyncpg
+import structlog
 from pydantic import Field
 
 from actions._action import Figures, Job, Object, Plan, Step, Target, Verdict
@@ -19,6 +20,7 @@ from actions._refresh_load import load
 from actions._refresh_revision import TIMEOUT, bring_to
 from actions._refresh_rights import take_over_rights
 from actions._refresh_scan import scan_new
+from actions._refresh_source import people_of_backup
 from actions._refresh_swap import drop_old, is_swapped, names_of, record, swap
 from actions._restore_indexes import Build, analyze, build_keys, build_vectors
 from actions._restore_load import Wanted
@@ -28,8 +30,11 @@ from actions._switch import identity
 from fleet.backups import DatabaseSnapshot
 from fleet.backups.facts import read_facts
 from fleet.backups.manifest import Blob
-from fleet.errors import ActionError
+from fleet.data.scan import People
+from fleet.errors import ActionError, StoreError
 from fleet.policy import DataPolicy, Strict
+
+log = structlog.get_logger()
 
 COPY_STEPS = ("load", "keys", "vectors", "migrate", "finish", "check", "scan", "swap", "clean")
 EMPTY_STEPS = ("create", "migrate", "finish", "check", "swap", "clean")
@@ -71,6 +76,7 @@ class Renewal:
         self._names = names_of(job, self._planned)
         self._place = Place(job, self._names.new)
         self._workers = max(1, min(parameters.jobs, job.environment.connections - 1))
+        self._people: People | None = None  # of a backup, never kept on record: read again by another process
         self._build = Build(Wanted(workers=self._workers), parameters.maintenance_mb)
 
     def steps(self) -> Sequence[Step]:
@@ -91,7 +97,8 @@ class Renewal:
             f"{figures['rows']} rows came from {self._planned['source']}" if self._planned["source"] else "it is empty"
         )
         proof = "; no personal data was found in it" if data.get("scanned_at") else ""
-        return Verdict(True, f"{self._names.database} is new: {came}{proof}", figures)
+        note = f"; this is not on record: {data['not_on_record']}" if data.get("not_on_record") else ""
+        return Verdict(True, f"{self._names.database} is new: {came}{proof}{note}", figures)
 
     async def _run(self, name: str) -> Figures:
         await forbid_production(self._job, self._names.database)
@@ -117,13 +124,16 @@ class Renewal:
 
     async def _load(self) -> Figures:
         await drop_left_overs(self._job)
-        return await load(self._place, await self._own(), self._planned, self._workers)
+        people = People()
+        figures = await load(self._place, await self._own(), self._planned, self._workers, people)
+        self._people = people
+        return figures
 
     async def _create(self) -> Figures:
         """Empty, with the extensions of the old one: they may need more than what migrates it may do."""
         await drop_left_overs(self._job)
         own = await self._own()
-        await self._place.create(own)
+        await self._place.create(own, closed=True)
         await self._place.forget_progress()
         return {"extensions": await self._add_extensions(own)}
 
@@ -174,15 +184,24 @@ class Renewal:
         return {"problems": 0}
 
     async def _scan(self) -> Figures:
-        planned = self._planned
-        return await scan_new(self._place, planned["datname"], planned["source"], planned["source_datname"])
+        if self._people is None:
+            self._people = await people_of_backup(self._job, self._planned)
+        return await scan_new(self._place, self._planned, self._people)
 
     async def _clean(self) -> Figures:
         if self._planned["source"] is not None:
-            await record(self._job, self._names.database, self._planned["source"])
+            await self._record(self._planned["source"])
         if self._planned["keep_old"]:
             return {"dropped": 0}
         return await drop_old(self._job, self._names, self._old_oid)
+
+    async def _record(self, source: str) -> None:
+        """What is done is done: where the store takes no note of it, that is told."""
+        try:
+            await record(self._job, self._names.database, source)
+        except StoreError as error:
+            log.warning("refresh_not_on_record", database=self._names.database, error=error.message)
+            self._job.data["not_on_record"] = error.message
 
     async def _own(self) -> DatabaseSnapshot:
         """What the new database takes over from the old one: owner, encoding, locale."""

@@ -18,6 +18,7 @@ from actions._scratch import scratch
 from fleet.backups.libpq import client_environment, connection_parameters
 from fleet.backups.session import Session, open_session
 from fleet.connections import Connection
+from fleet.data.scan import People, read_people
 from fleet.data.schema import read_tables
 from fleet.data.tables import Table
 from fleet.errors import ActionError
@@ -63,6 +64,21 @@ async def open_origin(job: Job, planned: Mapping[str, Any], readers: int) -> Asy
             enforce_decisions(job, tables)
             await _lock(session.first, tables)
             yield Origin(site, database, session, tables)
+
+
+async def read_people_of(site: Job, database: str, people: People) -> None:
+    """Add everybody in a database to `people`."""
+    async with site.connections.acquire(database) as connection:
+        await read_people(connection, people)
+
+
+async def people_of_backup(job: Job, planned: Mapping[str, Any]) -> People:
+    """Everybody in the backup that the rows are of, which is restored once more; nobody where they are of no backup."""
+    people = People()
+    if planned["backup"] is not None:
+        async with elsewhere(job, planned["source"]) as source, _restored(source, planned) as (site, database):
+            await read_people_of(site, database, people)
+    return people
 
 
 def enforce_decisions(job: Job, tables: Sequence[Table]) -> None:

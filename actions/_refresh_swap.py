@@ -12,9 +12,14 @@ from actions._session import alone
 from actions._switch import Renaming, copy_settings, identity, name_of, rename
 from fleet.backups.catalogue import put_bytes
 from fleet.data.refused import forget_refused
-from fleet.data.scan.records import ScanRecord, forget_record, write_record
+from fleet.data.scan.records import ScanRecord, write_record
 from fleet.errors import ActionError
 from fleet.stores import Store
+
+_OPEN = """
+    select format('grant connect, temporary on database %I to public', $2::text)
+    from pg_catalog.pg_database where datname = $1 and datacl is null
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,18 @@ async def swap(job: Job, names: Names, old_oid: int) -> Figures:
         if oid != old_oid:
             raise ActionError(f"{names.database} is another database than when this was planned", hint="ask again")
         await copy_settings(job, names.database, names.new)
+        await _open_to_all(job, names)
         aside = Renaming(names.database, names.old, is_open=False)
         await rename(job, [aside, Renaming(names.new, names.database)])
     job.data.setdefault("swapped_at", job.now())
     return {"swapped_timestamp_seconds": job.data["swapped_at"]}
+
+
+async def _open_to_all(job: Job, names: Names) -> None:
+    """Let everybody into the new database, which was closed to them, where they may use the old one by default."""
+    async with upstairs(job.changes) as connection:
+        if statement := await connection.fetchval(_OPEN, names.database, names.new):
+            await connection.execute(statement)
 
 
 async def drop_old(job: Job, names: Names, old_oid: int) -> Figures:
@@ -82,20 +95,19 @@ async def record(job: Job, datname: str, source: str) -> None:
 
 
 async def take_back(job: Job, plan: Plan, old_oid: int) -> None:
-    """Drop the new database; where it was swapped and the old one is there, that one serves again first.
+    """Drop the new database, unless it serves: what was written to it since the swap would be lost.
 
-    Where the old one is gone, the new one stays: it was whole and checked before it was swapped.
+    Raises:
+        ActionError: it serves, and the old one is there, closed.
     """
     names = names_of(job, plan.objects[0])
-    if await is_swapped(job, names):
-        if await name_of(job, old_oid) != names.old:
-            return
-        await rename(job, [Renaming(names.database, names.new), Renaming(names.old, names.database)])
-        for store in _records(job):
-            await forget_record(store, job.environment.name, names.database)  # of the new one, maybe
-    for store in _records(job):
-        await store.delete(_key(job))
-    await Place(job, names.new).drop()
+    if not await is_swapped(job, names):
+        await Place(job, names.new).drop()
+    elif await name_of(job, old_oid) == names.old:
+        raise ActionError(
+            f"{names.database} has its new data, which may have been written to, and is not taken back",
+            hint=f"its old data is kept, closed, in {names.old}: drop it once nobody needs it",
+        )
 
 
 def _records(job: Job) -> list[Store]:

@@ -51,10 +51,11 @@ class Place:
     def _unfinished(self) -> str:
         return f"custode_new_{self.job.run_id}"[:63]
 
-    async def create(self, snapshot: DatabaseSnapshot, *, any_locale: bool = False) -> None:
+    async def create(self, snapshot: DatabaseSnapshot, *, any_locale: bool = False, closed: bool = False) -> None:
         """Make the database, empty, unless an earlier attempt did.
 
-        With `any_locale`, a server that does not know the snapshot's locale gives its own.
+        With `any_locale`, a server that does not know the snapshot's locale gives its own. With `closed`, nobody but
+        its owner may connect to it.
 
         Raises:
             ActionError: there is one of that name that is not ours, or the server refuses to make it.
@@ -70,6 +71,10 @@ class Place:
                 )
             await _drop(connection, self._unfinished)
             await _create(connection, self._unfinished, snapshot, any_locale=any_locale)
+            if closed:
+                await _format_and_run(
+                    connection, "select format('revoke all on database %I from public', $1::text)", self._unfinished
+                )
             await _comment(connection, self._unfinished, self.mark)
         async with self.job.changes.acquire(self._unfinished) as connection:
             await connection.execute(_MAKE_SCHEMA)

@@ -135,7 +135,7 @@ class Recover(Action[Parameters]):
         if mark == mark_of(job):
             aside = f"custode: was {names.database} until run {job.run_id} was taken back"
             damaged = await _damaged(job, plan)
-            if "switched" in job.data and "cancelled" not in job.data:
+            if "switched" in job.data and not job.cancelled:
                 raise ActionError(
                     f"the restored {names.database} stays: people may have written to it since the switch",
                     hint=None if damaged is None else f"the damaged one is {damaged}",
@@ -154,12 +154,7 @@ _TOLD = ("lost_seconds", "lost_rows", "recovery_seconds")
 
 async def _run(job: Job, parameters: Parameters, plan: Plan, name: str) -> Figures:
     work = _step(job, parameters, plan, name)
-    try:
-        return await (_late(job, work) if "switched" in job.data and name == "vectors" else work)
-    except asyncio.CancelledError:
-        # for `undo` in this turn: what a step that was cut leaves here is not put on record
-        job.data["cancelled"] = True
-        raise
+    return await (_late(job, work) if "switched" in job.data and name == "vectors" else work)
 
 
 async def _step(job: Job, parameters: Parameters, plan: Plan, name: str) -> Figures:

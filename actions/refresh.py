@@ -81,5 +81,5 @@ class Refresh(Action[Parameters]):
         return await Renewal(job, parameters, plan).verify()
 
     async def undo(self, job: Job, _parameters: Parameters, plan: Plan) -> None:
-        """The old data serves as long as it is there; the new one is dropped, with whatever a scan found in it."""
+        """Before the swap the new one is dropped, with whatever a scan found in it; from then on it stays."""
         await take_back(job, plan, int(plan.figures["database_oid"]))

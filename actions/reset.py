@@ -84,5 +84,5 @@ class Reset(Action[Parameters]):
         return await Renewal(job, parameters, plan).verify()
 
     async def undo(self, job: Job, _parameters: Parameters, plan: Plan) -> None:
-        """The old database serves as long as it is there; the new one is dropped."""
+        """Before the swap the new database is dropped; from then on it stays."""
         await take_back(job, plan, int(plan.figures["database_oid"]))

@@ -15,7 +15,9 @@ from actions._migration_effect import Effect, listed
 from actions._migration_place import CONFLICTS, Place, application_of, look
 from actions._migration_run import Move, make_move
 from fleet.errors import ActionError, ConfigError, ProcessError
+from fleet.migrating import does_nothing
 from fleet.policy import Risk, Strict
+from fleet.revisions import read_scripts
 from fleet.schema import read_catalogue
 
 _PROOF = timedelta(hours=1)
@@ -28,7 +30,10 @@ class Parameters(Strict):
 
 
 class Stamp(Action[Parameters]):
-    """The evidence: what the scripts make of an empty database between the two revisions is there in fact."""
+    """The evidence: what the scripts make of an empty database between the two revisions is there in fact.
+
+    Of a revision that changes rows alone there is none.
+    """
 
     name = "stamp"
     summary = "put a revision on record as applied, once the schema is proven to have its effects"
@@ -87,14 +92,14 @@ def _target(place: Place, revision: str) -> list[str]:
 
 
 async def _prove(job: Job, plan: Plan) -> Figures:
-    """Build both revisions from the scripts, and look for what is between them. Raises ActionError where it lacks."""
+    """Build both revisions from the scripts, and look for what is between them. Raises ActionError: no evidence."""
     planned = plan.objects[0]
     place = await look(job, planned["datname"])
     known = [one for one in planned["from"] if one in place.graph.parents]
     async with empty(job, place, application_of(job), ("custode_from", "custode_to")) as (before, after):
-        await _build(before, known)
-        await _build(after, planned["to"])
         ignore = (f"table:*.{job.environment.migrations.version_table.rpartition('.')[2]}",)
+        await _build(before, known)
+        silent = await _build_on(after, place, known, planned["to"], ignore)
         effect = Effect.between((await before.catalogue()).without(ignore), (await after.catalogue()).without(ignore))
     async with job.connections.acquire(place.datname) as connection:
         problems = effect.problems(await read_catalogue(connection))
@@ -103,8 +108,32 @@ async def _prove(job: Job, plan: Plan) -> Figures:
             f"{place.datname} is not at {', '.join(planned['to']) or 'base'} in fact: {listed(problems)}",
             hint="custode schema explain tells more; stamp it all the same with unproven=true",
         )
+    if silent:
+        raise ActionError(
+            f"of {listed(silent)} there is nothing in the schema to prove it by",
+            hint="look whether the rows are as its script would leave them; then stamp it with unproven=true",
+        )
     job.data["proof"] = f"the schema has it in fact: it {effect.told()}"
     return {"objects_found": len(effect.made), "objects_gone": len(effect.gone)}
+
+
+async def _build_on(
+    copy: Copy, place: Place, start: Sequence[str], to: Sequence[str], ignore: tuple[str, ...]
+) -> list[str]:
+    """Build `to`; which of those that come on record do something, and leave the schema as it was."""
+    graph, settings = place.graph, copy.application.settings
+    added = graph.applied(to) - graph.applied(start)
+    await _build(copy, sorted(graph.tips(graph.applied(to) - added)))
+    scripts = await read_scripts(settings)
+    silent = []
+    was = (await copy.catalogue()).without(ignore)
+    for revision in graph.ordered(added):
+        await _build(copy, [revision])
+        is_ = (await copy.catalogue()).without(ignore)
+        if Effect.between(was, is_).is_empty and not does_nothing(scripts.get(graph.revisions[revision].file, b"")):
+            silent.append(revision)
+        was = is_
+    return silent
 
 
 async def _build(copy: Copy, revisions: Sequence[str]) -> None:

@@ -241,9 +241,10 @@ class Work:
         if run.begun_at is None or run.deaths >= MOST_DEATHS or outcome.result not in (Result.FAILED, Result.CANCELLED):
             return
         turn.applying, error = True, None
+        job = replace(turn.job, cancelled=outcome.result is Result.CANCELLED)
         try:
             async with asyncio.timeout(UNDO_SECONDS):
-                await turn.action.undo(turn.job, turn.parameters, turn.plan)
+                await turn.action.undo(job, turn.parameters, turn.plan)
         except FencedError:
             raise
         except Exception as caught:  # noqa: BLE001 - the boundary of an action: what is left is told to people

@@ -2,6 +2,7 @@
 
 from fleet.migrating.application import Access, Application
 from fleet.migrating.forecast import Estimate, Sizes, forecast, table_names
+from fleet.migrating.idle import does_nothing
 from fleet.migrating.lint import Finding, lint
 from fleet.migrating.statements import Section, sections
 
@@ -12,6 +13,7 @@ __all__ = [
     "Finding",
     "Section",
     "Sizes",
+    "does_nothing",
     "forecast",
     "lint",
     "sections",

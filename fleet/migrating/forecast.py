@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from fleet.migrating.harmless import is_harmless
 from fleet.migrating.statements import Statement
 
 MB = 1e6
@@ -31,17 +32,25 @@ _ALTER = re.compile(
     rf"^alter\s+table\s+(?:if\s+exists\s+)?(?:only\s+)?(?P<table>{_NAME})\s+(?P<what>.*)$", re.IGNORECASE | re.DOTALL
 )
 _WRITES = re.compile(rf"^(?:update\s+(?:only\s+)?|delete\s+from\s+(?:only\s+)?)(?P<table>{_NAME})", re.IGNORECASE)
-_DROPS = re.compile(rf"^(?:drop\s+table|truncate(?:\s+table)?)\s+(?:if\s+exists\s+)?(?P<table>{_NAME})", re.IGNORECASE)
+_DROPS = re.compile(
+    rf"^(?:drop\s+table|truncate(?:\s+table)?|(?:(?:alter|drop)\s+trigger|(?:create|alter|drop)\s+policy)"
+    rf"\s+(?:if\s+exists\s+)?{_NAME}\s+on)\s+(?:if\s+exists\s+)?(?P<table>{_NAME})",
+    re.IGNORECASE,
+)
 _DROP_INDEX = re.compile(r"^drop\s+index\s+(?P<concurrently>concurrently\s+)?", re.IGNORECASE)
 _REFRESH = re.compile(
     rf"^refresh\s+materialized\s+view\s+(?P<concurrently>concurrently\s+)?(?P<table>{_NAME})", re.IGNORECASE
 )
-_HARMLESS = re.compile(
-    r"^(?:set|reset|select|insert|comment|grant|revoke|create\s+(?:table|type|domain|schema|extension|sequence"
-    r"|(?:or\s+replace\s+)?(?:function|procedure|view)|materialized|text\s+search|statistics)"
-    r"|alter\s+(?:type|sequence|function|view|text\s+search)|drop\s+(?:type|domain|function|view|sequence|text\s+search"
-    r"|materialized|extension|schema))\b",
-    re.IGNORECASE,
+_TRIGGER = re.compile(
+    rf"^create\s+(?:or\s+replace\s+)?(?:constraint\s+)?trigger\s+{_NAME}\s.*?\bon\s+(?P<table>{_NAME})",
+    re.IGNORECASE | re.DOTALL,
+)
+_LOCK = re.compile(
+    rf"^lock\s+(?:table\s+)?(?:only\s+)?(?P<table>{_NAME})(?:.*?\bin\s+(?P<mode>[a-z\s]+?)\s+mode\b)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_CLUSTER = re.compile(
+    rf"^cluster\s+(?:verbose\s+|\([^)]*\)\s*)?(?!verbose\b)(?P<table>{_NAME})(?:\s+using\s+{_NAME})?$", re.IGNORECASE
 )
 # of ALTER TABLE: what reads or writes all of the table (the first that is found counts)
 _REWRITES = re.compile(
@@ -56,6 +65,7 @@ _SCANS = re.compile(
     r"\bset\s+not\s+null\b|\bcheck\s*\(|\bvalidate\s+constraint\b|\battach\s+partition\b", re.IGNORECASE
 )
 _NOT_VALID = re.compile(r"\bnot\s+valid\b", re.IGNORECASE)
+_WEAK = frozenset({"ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"})  # let others write
 _VALIDATE = re.compile(r"^validate\s+constraint\b", re.IGNORECASE)
 
 
@@ -133,7 +143,8 @@ def _estimate(one: Statement, sizes: Sizes) -> Estimate:
     for pattern, judge in _JUDGES:
         if match := pattern.match(one.text):
             return judge(one, match, sizes)
-    return Estimate(one, "", None, Blocks.NOBODY, _INSTANT)
+    lock = "no lock that others wait for" if is_harmless(one.text) else None
+    return Estimate(one, "", lock, Blocks.NOBODY, _INSTANT)
 
 
 def _write(one: Statement, match: re.Match[str], sizes: Sizes) -> Estimate:
@@ -159,8 +170,21 @@ def _refresh(one: Statement, match: re.Match[str], sizes: Sizes) -> Estimate:
     return Estimate(one, match["table"], "ACCESS EXCLUSIVE", Blocks.EVERYBODY, seconds)
 
 
-def _harmless(one: Statement, _match: re.Match[str], _sizes: Sizes) -> Estimate:
-    return Estimate(one, "", "no lock that others wait for", Blocks.NOBODY, _INSTANT)
+def _trigger(one: Statement, match: re.Match[str], _sizes: Sizes) -> Estimate:
+    return Estimate(one, match["table"], "SHARE ROW EXCLUSIVE", Blocks.WRITES, _INSTANT)
+
+
+def _lock(one: Statement, match: re.Match[str], _sizes: Sizes) -> Estimate:
+    mode = " ".join((match["mode"] or "access exclusive").upper().split())
+    blocks = Blocks.EVERYBODY if mode == "ACCESS EXCLUSIVE" else Blocks.NOBODY if mode in _WEAK else Blocks.WRITES
+    return Estimate(one, match["table"], mode, blocks, _INSTANT)
+
+
+def _cluster(one: Statement, match: re.Match[str], sizes: Sizes) -> Estimate:
+    size = sizes.get(match["table"], Size())
+    room = size.bytes + size.index_bytes
+    seconds = max(_INSTANT, room / _REWRITE)
+    return Estimate(one, match["table"], "ACCESS EXCLUSIVE", Blocks.EVERYBODY, seconds, disk_bytes=room)
 
 
 def _index(one: Statement, match: re.Match[str], sizes: Sizes) -> Estimate:
@@ -208,7 +232,9 @@ _JUDGES: tuple[tuple[re.Pattern[str], Callable[[Statement, re.Match[str], Sizes]
     (_DROPS, _drop),
     (_DROP_INDEX, _drop_index),
     (_REFRESH, _refresh),
-    (_HARMLESS, _harmless),
+    (_TRIGGER, _trigger),
+    (_LOCK, _lock),
+    (_CLUSTER, _cluster),
 )
 
 

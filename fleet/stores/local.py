@@ -55,7 +55,7 @@ class LocalStore(Store):
     async def put(self, key: str, content: AsyncIterator[bytes]) -> Stat:
         target = self._path(key)
         with _errors(f"cannot store {key}"):
-            file, partial_path = await _in_thread(self._begin)
+            file, partial_path = await _in_thread(self._begin, lambda begun: _discard(*begun))
             try:
                 async for part in content:
                     await _in_thread(partial(_write_all, file, part))
@@ -72,7 +72,7 @@ class LocalStore(Store):
     async def get(self, key: str) -> AsyncIterator[bytes]:
         path = self._path(key)
         with _errors(f"cannot read {key}"):
-            file = await _in_thread(partial(FileIO, path))
+            file = await _in_thread(partial(FileIO, path), FileIO.close)
             try:
                 while part := await _in_thread(partial(file.read, _READ_BYTES)):
                     yield part
@@ -167,13 +167,18 @@ class LocalStore(Store):
                 return
 
 
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run in a thread, and see it end even when we are cancelled: its file must not be closed under it."""
+async def _in_thread(function: Callable[[], T], drop: Callable[[T], object] | None = None) -> T:
+    """Run in a thread, and see it end even when we are cancelled: its file must not be closed under it.
+
+    What it gives is then nobody's: `drop` gets it.
+    """
     future = asyncio.get_running_loop().run_in_executor(None, function)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         await asyncio.wait([future])
+        if drop is not None and future.exception() is None:
+            drop(future.result())
         raise
 
 

@@ -116,7 +116,7 @@ class Scripted(Action[Size]):
 
     async def undo(self, job: Job, _parameters: Size, _plan: Plan) -> None:
         await self.undoing(job)
-        self.done.append(f"{job.environment.name}/undone")
+        self.done.append(f"{job.environment.name}/{'cancelled' if job.cancelled else 'undone'}")
 
 
 class Guarded(Scripted):

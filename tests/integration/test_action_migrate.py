@@ -96,6 +96,39 @@ async def test_a_copy_of_all_rows_under_a_lock_is_refused(works: Works) -> None:
         await works.run()
 
 
+async def test_what_cannot_be_told_is_a_decision(works: Works) -> None:
+    up = 'op.execute("DO $$ BEGIN ALTER TABLE knowledge_items ALTER id TYPE bigint; END $$")'
+    works.ship(up, 'op.execute("ALTER TABLE knowledge_items ALTER id TYPE int")')
+    said = r"✗ block: next: what it locks cannot be told beforehand \(DO \$\$ BEGIN ALTER TABLE knowledge_items"
+    with pytest.raises(ActionError, match=said) as caught:
+        await MIGRATE.plan(works.job(), Parameters())
+    assert "accept=block" in (caught.value.hint or "")
+    assert "! block, accepted" in (await MIGRATE.plan(works.job(), Parameters(accept=("block",)))).effect
+    works.ship(REFUSED["needs the server to be printed"][0], "pass")
+    plan = await MIGRATE.plan(works.job(), Parameters(accept=("sql",)))
+    assert "at most, once it has its locks; of next nothing is known" in plan.effect
+
+
+async def test_a_partitioned_table_is_as_large_as_its_partitions(works: Works) -> None:
+    await works.sql.execute("""
+        create table parts (id int, old_name text) partition by range (id);
+        create table parts_1 partition of parts for values from (0) to (1000) partition by range (id);
+        create table parts_1_1 partition of parts_1 for values from (0) to (1000);
+        alter table parts_1_1 alter old_name set storage external;
+        insert into parts select i, repeat('x', 8000) from generate_series(1, 999) i;
+        analyze parts
+    """)
+    works.ship('op.create_index("parts_id", "parts", ["id"])', 'op.drop_index("parts_id")')
+    plan = await MIGRATE.plan(works.job(), Parameters())
+    assert "✓ block: others will wait 0.2 s at most" in plan.effect
+    works.ship(RENAME_1.replace("knowledge_items", "parts"), RENAME_1_BACK.replace("knowledge_items", "parts"))
+    await works.sql.execute(
+        "update pg_class set reltuples = 5e6 where oid in ('parts'::regclass, 'parts_1_1'::regclass)"
+    )
+    with pytest.raises(ActionError, match=r"✗ block: next: ACCESS EXCLUSIVE on parts: .* wait about 4 min"):
+        await MIGRATE.plan(works.job(), Parameters())
+
+
 async def test_dropping_a_column_is_a_decision(works: Works) -> None:
     works.ship(DROP.format("unused_field"), DROP_BACK.format("unused_field"))
     with pytest.raises(ActionError, match="ban-drop-column") as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import asyncpg
@@ -231,6 +232,6 @@ async def test_a_person_who_cancels_after_the_switch_gets_the_damaged_one_back(
         with pytest.raises(asyncio.CancelledError):
             await building
     await people.close()
-    await ACTION.undo(job, DEFERRED, plan)
+    await ACTION.undo(replace(job, cancelled=True), DEFERRED, plan)
     assert await items(server, content) == 301
     assert await databases(admin, f"{content}_damaged") == []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import traceback
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from actions import Plan
 from actions.refresh import Parameters
 from fleet.backups import read_manifests
 from fleet.backups.libpq import client_environment
@@ -26,6 +28,11 @@ from tests.integration.restores import take
 
 _FOLDER = """
     select current_setting('data_directory') || '/base/' || oid from pg_database where datname = current_database()
+"""
+
+_CONNECTS = """
+    select array[has_database_privilege('refresh_guest', current_database(), 'connect'),
+        has_database_privilege('refresh_guest', current_database(), 'temporary')]
 """
 
 
@@ -219,6 +226,82 @@ async def test_a_row_that_is_not_taken_is_not_quoted(fleet: Fleet) -> None:
     told = "".join(traceback.format_exception(refused.value))
     assert ".invalid" not in told
     assert "rossi" not in told.lower()
+
+
+async def _until(fleet: Fleet, last: str) -> Plan:
+    """The steps up to `last`, each in a process of its own."""
+    plan = await ACTION.plan(fleet.job(), Parameters())
+    job = fleet.job()
+    for number in range(plan.steps.index(last) + 1):
+        job = fleet.job(data=job.data)
+        await ACTION.steps(job, Parameters(), plan)[number].run()
+    return plan
+
+
+async def test_what_is_written_after_the_swap_stays_whatever_goes_wrong(fleet: Fleet) -> None:
+    await fleet.execute("insert into rates (rate) values (4711)")
+    plan = await _until(fleet, "swap")
+    await fleet.execute("insert into rates (rate) values (0815)")
+    old = f"{fleet.database}_old_0123456789ab"
+    with pytest.raises(ActionError, match="is not taken back") as told:
+        await ACTION.undo(fleet.job(), Parameters(), plan)
+    assert old in str(told.value.hint), "and what it replaced is not lost either"
+    assert await fleet.fetchval("select count(*) = 31 and max(rate) = 815 from rates")
+    assert await fleet.beside() == [old]
+    await fleet.execute(f'drop database "{old}"', "postgres")
+    await ACTION.undo(fleet.job(), Parameters(), plan)
+    assert await fleet.fetchval("select count(*) = 31 and max(rate) = 815 from rates")
+
+
+async def test_a_store_that_takes_no_note_does_not_fail_what_is_done(fleet: Fleet, tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    await asyncio.to_thread(folder.mkdir, exist_ok=True)
+    await asyncio.to_thread((folder / "refreshes").write_text, "in the way")
+    _, verdict = await fleet.refresh()
+    assert verdict.fixed, verdict.reason
+    assert "not on record" in verdict.reason
+    assert await fleet.beside() == []
+
+
+@pytest.mark.parametrize("own_rights", [False, True])
+async def test_nobody_else_comes_in_before_it_was_scanned(fleet: Fleet, own_rights: bool) -> None:
+    await fleet.execute("create role refresh_guest nologin")
+    try:
+        if own_rights:
+            database = f'database "{fleet.database}"'
+            await fleet.execute(f"revoke all on {database} from public; grant connect on {database} to refresh_guest")
+        before = await fleet.fetchval(_CONNECTS)
+        await _until(fleet, "scan")
+        (new,) = await fleet.beside()
+        assert await fleet.fetchval(_CONNECTS, new) == [False, False]
+        await ACTION.undo(fleet.job(), Parameters(), await ACTION.plan(fleet.job(), Parameters()))
+        await fleet.refresh()
+        assert await fleet.fetchval(_CONNECTS) == before == [True, not own_rights]
+    finally:
+        await fleet.execute(f'revoke all on database "{fleet.database}" from refresh_guest', "postgres")
+        await fleet.execute("drop role refresh_guest", "postgres")
+
+
+@pytest.mark.parametrize("in_one_process", [False, True])
+async def test_who_is_in_the_backup_alone_is_known(fleet: Fleet, tmp_path: Path, in_one_process: bool) -> None:
+    production = fleet.job().elsewhere
+    assert production is not None
+    await take(production("production"), fleet.source)
+    await fleet.execute("truncate users cascade", fleet.source)
+    fleet.decide(users={**COLUMNS["users"], "full_name": "keep"})
+    asked = Parameters(rows_from="backup")
+    plan = await ACTION.plan(fleet.job(), asked)
+    job = fleet.job()
+    steps = ACTION.steps(job, asked, plan)
+    scan = plan.steps.index("scan")
+    for step in steps[:scan]:
+        await step.run()
+    if in_one_process:
+        await asyncio.to_thread(shutil.rmtree, tmp_path / "store")  # it is not needed any more
+    else:
+        steps = ACTION.steps(fleet.job(data=job.data), asked, plan)
+    with pytest.raises(ActionError, match=r"public\.users\.full_name: 60 name"):
+        await steps[scan].run()
 
 
 async def test_the_old_database_can_be_kept(fleet: Fleet) -> None:

@@ -58,6 +58,55 @@ async def test_a_stamp_needs_evidence(works: Works) -> None:
     assert (await works.run(action=Stamp(), revision="start", unproven=True)).fixed
 
 
+BACKFILL = 'op.execute("UPDATE knowledge_items SET old_name = upper(old_name)")'
+BY_HAND = """
+    alter table knowledge_items add publication_date date;
+    create index idx_ki_publication_date on knowledge_items (publication_date)
+"""
+UNPROVABLE = "of third there is nothing in the schema to prove it by"
+
+
+async def test_what_changes_rows_alone_has_no_evidence(works: Works) -> None:
+    """Stamped, the backfill would never run; neither beside a revision that the schema proves."""
+    works.ship(ADD, ADD_BACK, **{"2_third": script("third", "next", BACKFILL, "")})
+    await works.sql.execute(BY_HAND)
+    assert (await works.run(action=Stamp(), revision="next")).fixed
+    for at in ("next", "start"):
+        await works.sql.execute("update alembic_version set version_num = $1", at)
+        with pytest.raises(ActionError, match=UNPROVABLE) as caught:
+            await works.run(action=Stamp(), revision="third")
+        assert "unproven=true" in (caught.value.hint or "")
+        assert await works.at() == [at]
+    assert (await works.run(action=Stamp(), revision="third", unproven=True)).fixed
+    verdict = await works.run(action=Stamp(), revision="next")  # down: it will run again
+    assert verdict.fixed, verdict.reason
+
+
+async def test_what_does_nothing_needs_no_evidence(works: Works) -> None:
+    side = script("side", "start", '"""Nothing by now."""', "")
+    extension = script("extension", "merged", 'op.execute("CREATE EXTENSION IF NOT EXISTS vector")', "")
+    merge = script("merged", ("next", "side"), "pass", "")
+    works.ship(ADD, ADD_BACK, **{"2_side": side, "3_merge": merge, "4_extension": extension})
+    await works.sql.execute(BY_HAND)
+    await works.sql.execute("create extension if not exists vector")
+    for revision in ("side", "merged", "extension"):
+        verdict = await works.run(action=Stamp(), revision=revision)
+        assert verdict.fixed, verdict.reason
+        assert await works.at() == [revision]
+
+
+async def test_what_a_merge_does_itself_is_judged(works: Works) -> None:
+    merge = script("merged", ("next", "side"), 'op.execute("LOCK TABLE knowledge_items")\n' + BACKFILL, "")
+    works.ship(ADD, ADD_BACK, **{"2_side": script("side", "start", RENAME_1, ""), "3_merge": merge})
+    await works.sql.execute("""
+        insert into alembic_version values ('side'); update alembic_version set version_num = 'next'
+            where version_num = 'start';
+        update pg_class set reltuples = 5e6 where oid = 'knowledge_items'::regclass
+    """)
+    with pytest.raises(ActionError, match=r"✗ block: merged: ACCESS EXCLUSIVE .* wait about 4 min"):
+        await works.run()
+
+
 async def test_branches_and_their_merge(works: Works) -> None:
     other = script("side", "start", RENAME_1, RENAME_1_BACK)
     merge = script("merged", ("next", "side"), "", "")

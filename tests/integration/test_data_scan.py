@@ -1,7 +1,5 @@
 """The scan on a real database: every type, every hiding place; and what it cannot look at is no success."""
 
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
 
@@ -149,7 +147,7 @@ async def test_definitions(sql: asyncpg.Connection, statement: str, place: tuple
 
 
 @pytest.fixture
-async def people(sql: asyncpg.Connection) -> AsyncIterator[People]:
+async def people(sql: asyncpg.Connection) -> People:
     await sql.execute("""
         create schema prod;
         create table prod.users (id int, full_name text, email text, phone text);
@@ -160,12 +158,12 @@ async def people(sql: asyncpg.Connection) -> AsyncIterator[People]:
         insert into prod.clients values ('Anna', null, 'Verdi', 'CF RSSMRA80A01H501U');
         insert into prod.words values ('Rosa Bianchi')
     """)
-    yield await read_people(sql)
-    await sql.execute("drop schema if exists prod cascade")
+    known = await read_people(sql)
+    await sql.execute("drop schema prod cascade")
+    return known
 
 
 async def test_the_users_of_production(sql: asyncpg.Connection, people: People) -> None:
-    await sql.execute("drop schema prod cascade")
     await sql.execute("""
         create table t (c text, s tsvector);
         insert into t values ('de angelis nicolò'), ('ANNA VERDI'), ('Rosa Bianchi'), ('Cher Verdi'),
@@ -187,6 +185,48 @@ async def test_the_users_of_production(sql: asyncpg.Connection, people: People) 
         ("t", "c", "codice_fiscale", 1),
         ("t", "s", "name", 1),
     }
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (("first_name", "last_name"), {("t", "first_name", "name", 4)}),
+        (("last_name", "first_name"), {("t", "last_name", "name", 3), ("t", "first_name", "name", 1)}),
+        (("last_name", "phone", "first_name"), {("t", "last_name", "name", 3), ("t", "first_name", "name", 1)}),
+    ],
+)
+async def test_a_name_is_read_across_the_columns_of_a_row(
+    sql: asyncpg.Connection, people: People, columns: tuple[str, ...], expected: set[tuple[str, str, str, int]]
+) -> None:
+    await sql.execute(f"create table t (id int, {' text, '.join(columns)} text, note text)")
+    await sql.execute("""
+        insert into t (first_name, last_name, note) values ('Anna', 'Verdi', 'x'), ('NICOLÒ', 'de Angelis', ''),
+            ('Anna', 'Angelis', 'Verdini'), ('Anna', null, null), ('Anna Verdi', 'Verdi', null),
+            ('Anna', '', repeat('parole e ancora parole ', 9) || 'Verdi'), (e'Anna\x1e%1E', 'Verdi', e'\x1e')
+    """)
+    assert await found(sql, Options(people=people)) == expected
+
+
+async def test_words_of_one_name_in_two_rows_are_nobodys(sql: asyncpg.Connection, people: People) -> None:
+    await sql.execute("""
+        create table t (a text, b text); insert into t values ('Anna', 'x'), ('y', 'Verdi');
+        insert into t select 'Anna', 'Verdini' from generate_series(1, 50000)
+    """)
+    assert await found(sql, Options(people=people)) == set()
+    await sql.execute("insert into t values ('Anna', 'Verdi')")
+    assert await found(sql, Options(people=people)) == {("t", "a", "name", 1)}
+
+
+@pytest.mark.parametrize(
+    ("public", "expected"),
+    [(("a",), {("t", "b", "name", 1)}), (("b",), {("t", "a", "name", 1)}), (("a", "b"), set())],
+)
+async def test_a_name_across_columns_is_public_where_both_are(
+    sql: asyncpg.Connection, people: People, public: tuple[str, ...], expected: set[tuple[str, str, str, int]]
+) -> None:
+    await sql.execute("create table t (a text, b text); insert into t values ('Anna', 'Verdi')")
+    published = {("public", "t", column): frozenset({Kind.NAME}) for column in public}
+    assert await found(sql, Options(people=people, published=published)) == expected
 
 
 async def test_what_cannot_be_looked_at_is_told(sql: asyncpg.Connection) -> None:

@@ -70,7 +70,7 @@ async def test_cancel_in_the_middle_of_a_step(make_daemon: MakeDaemon, world: Te
     await daemon.people.pause(run.id, "bruno", via="cli")
     run = await daemon.until(run)
     assert (run.result, run.outcome) == (Result.CANCELLED, "cancelled by anna")
-    assert (ended, action.done) == (["cancelled"], ["qa/first", "qa/undone"])
+    assert (ended, action.done) == (["cancelled"], ["qa/first", "qa/cancelled"])
     assert (run.before, run.after) == ({"rows": 7}, {})
     assert (await daemon.entries(run))[-2:] == ["undo", "outcome cancelled"]
     assert world.told()[-1] == "cancelled"
@@ -121,7 +121,7 @@ async def test_cancel_what_is_held_up_in_the_middle_undoes_it(make_daemon: MakeD
     await daemon.people.cancel(run.id, "anna", via="cli")
     run = await daemon.until(run)
     assert (run.result, run.outcome) == (Result.CANCELLED, "cancelled by anna")
-    assert action.done == ["qa/first", "qa/undone"]
+    assert action.done == ["qa/first", "qa/cancelled"]
 
 
 async def test_retry_makes_a_new_run_of_a_person(make_daemon: MakeDaemon, world: TestWorld) -> None:

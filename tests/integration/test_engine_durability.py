@@ -134,7 +134,7 @@ async def test_cancelled_while_nobody_is_there(make_daemon: MakeDaemon) -> None:
     daemon = await make_daemon(action)
     run = await daemon.until(run)
     assert (run.result, run.outcome) == (Result.CANCELLED, "cancelled by anna")
-    assert action.done == ["qa/first", "qa/undone"]
+    assert action.done == ["qa/first", "qa/cancelled"]
 
 
 @pytest.mark.parametrize("asked", [None, "cancel"])

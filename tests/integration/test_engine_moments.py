@@ -75,7 +75,7 @@ async def test_cancelled_in_a_step_it_begins_no_other(make_daemon: MakeDaemon) -
     await daemon.people.cancel(run.id, "anna", via="cli")
     gate.go.set()
     assert (await daemon.until(run)).result is Result.CANCELLED
-    assert action.done == ["qa/first", "qa/undone"]
+    assert action.done == ["qa/first", "qa/cancelled"]
 
 
 async def test_cancelled_in_a_step_that_fails_it_is_not_tried_again(make_daemon: MakeDaemon) -> None:
@@ -87,7 +87,7 @@ async def test_cancelled_in_a_step_that_fails_it_is_not_tried_again(make_daemon:
     await daemon.people.cancel(run.id, "anna", via="cli")
     gate.go.set()
     assert (await daemon.until(run)).result is Result.CANCELLED
-    assert action.done == ["qa/undone"]
+    assert action.done == ["qa/cancelled"]
 
 
 async def test_a_pause_that_a_failure_overtook_is_over_once_it_is_resumed(make_daemon: MakeDaemon) -> None:

@@ -12,6 +12,7 @@ from fleet.data.decisions import Decisions, read_decision
 from fleet.data.kinds import Kind
 from fleet.data.masks import Masker
 from fleet.data.scan import NOBODY, Finding, Options, People, scan_options
+from fleet.data.scan.across import look_across
 from fleet.data.scan.columns import Column, Content
 from fleet.data.scan.detectors import DETECTORS
 from fleet.data.scan.looking import Look, in_order
@@ -159,6 +160,29 @@ def test_names_are_two_words_of_one_person(text: str, is_name: bool) -> None:
 
 def test_a_name_is_not_read_across_two_values() -> None:
     assert seen("Mario", "Rossi", options=Options(people=people())) == {}
+
+
+def test_names_of_masks_are_nobodys_in_two_columns() -> None:
+    rng = random.Random("two columns")  # noqa: S311 - test values
+    masker = Masker(Decisions({}), b"k" * 32, "qa")
+    name = masker.mask(Masked("c", "c", "text", "text", Family.TEXT), read_decision("mask:name"))
+    firsts, lasts = ["Mario", "Anna", "ROSSI"], ["Rossi", "Verdi", "Mario"]
+    rows = [(rng.choice(firsts), rng.choice(lasts)) for _ in range(2000)]
+    known = people()
+
+    def counted(first: Callable[[str], str | None], last: Callable[[str], str | None]) -> list[dict[Kind, int]]:
+        words: dict[str, bool] = {}
+        looks = [Look(NOTES, Options(people=known), words) for _ in range(2)]
+        for look, mask, values in zip(looks, (first, last), zip(*rows, strict=True), strict=True):
+            look.take([mask(value) or "" for value in values])
+        look_across(looks, known)
+        return [look.counts() for look in looks]
+
+    assert counted(name, name) == counted(str, name) == counted(name, str) == [{}, {}]
+    assert counted(str, str) == [
+        {Kind.NAME: sum({each.lower() for each in row} == {"mario", "rossi"} for row in rows)},
+        {},
+    ]
 
 
 @pytest.mark.parametrize("begin", range(_PIECE - 12, _PIECE + 2))

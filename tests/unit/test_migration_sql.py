@@ -8,7 +8,7 @@ import pytest
 
 from fleet.environment import REFUSED_RULES, SchemaSettings
 from fleet.errors import ConfigError, ProcessError
-from fleet.migrating import Application, lint, sections
+from fleet.migrating import Application, does_nothing, lint, sections
 from fleet.migrating.application import _error, _url
 from fleet.migrating.forecast import Blocks, Size, concurrent_indexes, forecast, runs_concurrently, table_names
 from fleet.migrating.statements import Statement
@@ -111,7 +111,15 @@ NOBODY, WRITES, ALL = Blocks.NOBODY, Blocks.WRITES, Blocks.EVERYBODY
         ("DROP TABLE notes", "ACCESS EXCLUSIVE", ALL, False),
         ("CREATE INDEX ON newborn (id)", "SHARE", WRITES, False),
         ("CREATE TABLE t (id INT)", "no lock that others wait for", NOBODY, False),
-        ("DO $$ BEGIN LOCK TABLE notes; END $$", None, NOBODY, False),
+        ("CREATE TRIGGER t AFTER UPDATE OF a ON notes EXECUTE FUNCTION f()", "SHARE ROW EXCLUSIVE", WRITES, False),
+        ('CREATE CONSTRAINT TRIGGER "on x" AFTER INSERT ON notes', "SHARE ROW EXCLUSIVE", WRITES, False),
+        ("DROP TRIGGER IF EXISTS t ON notes", "ACCESS EXCLUSIVE", ALL, False),
+        ("CREATE POLICY p ON notes USING (true)", "ACCESS EXCLUSIVE", ALL, False),
+        ("LOCK TABLE notes", "ACCESS EXCLUSIVE", ALL, False),
+        ("lock notes, users in share mode nowait", "SHARE", WRITES, False),
+        ("LOCK TABLE ONLY notes IN ROW  EXCLUSIVE MODE", "ROW EXCLUSIVE", NOBODY, False),
+        ("CLUSTER notes USING i", "ACCESS EXCLUSIVE", ALL, True),
+        ("CLUSTER (VERBOSE) notes", "ACCESS EXCLUSIVE", ALL, True),
     ],
 )
 def test_locks_and_times_are_those_of_the_documentation(
@@ -120,6 +128,64 @@ def test_locks_and_times_are_those_of_the_documentation(
     (found,) = forecast([Statement(text, None)], SIZES)
     assert (found.lock, found.blocks, found.seconds > 10) == (lock, blocks, long)
     assert (found.held > 0) == (blocks is not NOBODY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DO $$ BEGIN LOCK TABLE notes; END $$",
+        "do $x$ begin alter table notes alter id type bigint; end $x$",
+        "DO $$ BEGIN EXECUTE 'DROP TABLE ' || 'notes'; END $$",
+        "DO $$ BEGIN RAISE NOTICE E'it\\'s'; CREATE INDEX i ON notes (a); RAISE NOTICE 'x'; END $$",
+        "DO $$ BEGIN UPDATE notes SET a = b; END $$",
+        "DO 'BEGIN DROP TABLE notes; END'",
+        "DO LANGUAGE plpython3u $$ plpy.execute(x) $$",
+        "CALL change_it()",
+        "CLUSTER",
+        "CLUSTER VERBOSE",
+        "VACUUM (FULL) notes",
+        "REINDEX TABLE notes",
+        "ALTER INDEX i SET TABLESPACE fast",
+        "ALTER DOMAIN d ADD CHECK (value > 0)",
+    ],
+)
+def test_what_is_not_known_to_be_harmless_cannot_be_told(text: str) -> None:
+    (found,) = forecast([Statement(text, None)], SIZES)
+    assert found.lock is None
+    assert str(found) == "what it locks cannot be told beforehand"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DO $$ BEGIN CREATE TYPE mood AS ENUM ('drop'); EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        """DO $$ DECLARE v text := (SELECT extversion FROM pg_extension); BEGIN -- don't
+            IF v < '0.5' THEN RAISE EXCEPTION 'old' USING HINT = 'ALTER EXTENSION vector UPDATE'; END IF;
+        END $$ LANGUAGE plpgsql""",
+        "SELECT set_config('maintenance_work_mem', '256MB', false)",
+        "WITH x AS (SELECT 1) INSERT INTO notes SELECT * FROM x",
+        "SET LOCAL lock_timeout = '1s'",
+        "INSERT INTO notes VALUES (1)",
+        "COMMENT ON TABLE notes IS 'x'",
+        "CREATE EXTENSION IF NOT EXISTS vector",
+        "CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DROP TABLE x; END $$",
+        "CREATE TEMPORARY TABLE t (id INT)",
+        "CREATE UNLOGGED TABLE t (id INT)",
+        "CREATE MATERIALIZED VIEW m AS SELECT 1",
+        "CREATE ROLE r",
+        "ALTER TYPE mood ADD VALUE 'x'",
+        "ALTER INDEX i RENAME TO j",
+        "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO r",
+        "DROP PROCEDURE IF EXISTS p",
+        "ANALYZE notes",
+        "VACUUM notes",
+        "REINDEX INDEX CONCURRENTLY i",
+    ],
+)
+def test_what_is_known_to_hold_up_nobody(text: str) -> None:
+    (found,) = forecast([Statement(text, 1)], SIZES)
+    assert found.lock is not None
+    assert (found.blocks, found.held) == (NOBODY, 0)
 
 
 def test_a_lock_is_held_to_the_end_of_its_transaction() -> None:
@@ -188,6 +254,25 @@ async def test_squawk_has_nothing_against_what_is_safe() -> None:
     assert (found.rule, found.line) == ("require-concurrent-index-creation", 3)
     with pytest.raises(ProcessError, match="squawk ended"):
         await lint("SELECT 1;", server=18, ignored=["no-such-rule"])
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def upgrade() -> None:\n    pass", True),
+        ('def upgrade():\n    """Merge."""', True),
+        ("def upgrade():\n    op.execute('CREATE EXTENSION IF NOT EXISTS vector;')", True),
+        ("def upgrade():\n    op.execute('CREATE EXTENSION vector; UPDATE notes SET a = b')", False),
+        ("def upgrade():\n    op.execute('UPDATE notes SET a = b')", False),
+        ("def upgrade():\n    op.execute(f'CREATE EXTENSION {name}')", False),
+        ("def upgrade():\n    pass\ndef upgrade():\n    fill()", False),
+        ("upgrade = fill", False),
+        ("def upgrade(", False),
+        ("", False),
+    ],
+)
+def test_a_script_that_does_nothing(source: str, expected: bool) -> None:
+    assert does_nothing(source.encode()) is expected
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from fleet.data.scan.unpack import packed, plain, rewritten
 
 _DEPTH = 3  # of text packed within packed text
 _NEAR = 3  # words, such as "first_name": "Anna", "last_name": "Verdi" has between two
+_SHORT = 40  # characters of a value that may be a part of a name, whose other part is in another column
 _MOST_TOGETHER = 1 << 18  # characters that are joined
 _LEXEME = re.compile(r"'((?:[^']|'')*)'(?::([0-9A-D,]+))?")
 _NUMBER = re.compile(r"'(?:\+|[a-z]{2})?[0-9]{2,}'")
@@ -26,7 +27,11 @@ _LEAST_SHARE = 0.2
 
 
 class Look:
-    """Counts the values of one column by kind; to be used by one thread at a time."""
+    """Counts the values of one column by kind; to be used by one thread at a time.
+
+    Of the values that were taken last, `parts` are the words of people's names in short ones, by number of the value,
+    and `named` those that hold a whole name.
+    """
 
     def __init__(self, column: Column, options: Options, known_words: dict[str, bool]) -> None:
         self._column = column
@@ -38,10 +43,13 @@ class Look:
         self._values = 0
         self._counts: Counter[Kind] = Counter()
         self._of_people: Counter[Kind] = Counter()
+        self.parts: list[tuple[int, str]] = []
+        self.named: set[int] = set()
 
     def take(self, values: Sequence[str]) -> None:
         """Look through values; "" for NULL."""
         self._values += sum(map(bool, values))
+        self.parts = []
         found: set[tuple[Kind, int, bool]] = set()
         match self._column.content:
             case Content.NUMBER:
@@ -51,11 +59,20 @@ class Look:
             case Content.SEARCH:
                 found.update(self._text(APART.join(map(self._lexemes, values)), _DEPTH))
             case Content.TEXT:
-                found.update(self._text(APART.join(values), _DEPTH))
+                found.update(self._text(_joined(values), _DEPTH, values))
+        self.named = {row for kind, row, _ in found if kind is Kind.NAME}
         known = {(kind, row) for kind, row, of_people in found if of_people}
         self._of_people.update(kind for kind, _ in known)
         others = {(kind, row) for kind, row, _ in found} - known
         self._counts.update(kind for kind, _ in others if kind not in self._accepted)
+
+    @property
+    def names_are_public(self) -> bool:
+        return Kind.NAME in self._accepted
+
+    def count_name(self) -> None:
+        """One more value, of which another column has shown that it is a part of a name."""
+        self._counts[Kind.NAME] += 1
 
     def counts(self) -> dict[Kind, int]:
         """How many values held something of a kind."""
@@ -73,7 +90,7 @@ class Look:
         known = sum(map(self._words.__getitem__, words))
         return in_order(value) if known > 1 or len(_NUMBER.findall(value)) > 1 else " ".join(words)
 
-    def _text(self, text: str, depth: int) -> Iterator[tuple[Kind, int, bool]]:
+    def _text(self, text: str, depth: int, values: Sequence[str] = ()) -> Iterator[tuple[Kind, int, bool]]:
         text = plain(text)
         for each in (text, *rewritten(text)):
             for kind, look in DETECTORS.items():
@@ -82,7 +99,7 @@ class Look:
                     if (of_people := self._counts_as(kind, value)) is not None:
                         yield kind, row_at(place), of_people
             if self._options.people:
-                for row in self._names(each):
+                for row in self._names(each, values if each.count(APART) == len(values) - 1 else ()):
                     yield Kind.NAME, row, False
         if depth:
             for rows, inside in _within(text):
@@ -97,8 +114,11 @@ class Look:
             return True
         return None if kind is Kind.EMAIL and is_at(value, self._domains) else False
 
-    def _names(self, text: str) -> Iterator[int]:
-        """Values in which two words that are known as of one person stand within a few words of each other."""
+    def _names(self, text: str, values: Sequence[str]) -> Iterator[int]:
+        """Values in which two words that are known as of one person stand within a few words of each other.
+
+        Known words of short `values` are noted, for those of the same row that are in another column.
+        """
         row = begin = 0
         previous: list[tuple[int, str]] = []
         for piece in pieces(text):
@@ -118,6 +138,8 @@ class Look:
                     if any(self._options.people.are_name(before, word) for _, before in previous):
                         yield row
                     previous.append((place, word))
+                    if values and len(values[row]) <= _SHORT:
+                        self.parts.append((row, word))
             begin += len(words)
 
     def _learn(self, words: set[str]) -> None:
@@ -143,6 +165,11 @@ class Look:
             abroad = phone_number(f"+{digits}") if len(digits) >= 11 else None
             if abroad is not None and (abroad.startswith("+39") or self._options.people.has_value(Kind.PHONE, abroad)):
                 yield Kind.PHONE, row, self._options.people.has_value(Kind.PHONE, abroad)
+
+
+def _joined(values: Sequence[str]) -> str:
+    text = APART.join(values)
+    return text if text.count(APART) < len(values) else APART.join([value.replace(APART, " ") for value in values])
 
 
 def in_order(value: str) -> str:

@@ -28,11 +28,6 @@ async def write_record(store: Store, record: ScanRecord) -> None:
     await put_bytes(store, _key(record.environment, record.datname), record.model_dump_json().encode())
 
 
-async def forget_record(store: Store, environment: str, datname: str) -> None:
-    """What was scanned is not there any more. Raises StoreError."""
-    await store.delete(_key(environment, datname))
-
-
 async def read_record(store: Store, environment: str, datname: str) -> ScanRecord | None:
     """The last one of a database; None: it was never scanned. Raises StoreError, also where it cannot be understood."""
     key = _key(environment, datname)

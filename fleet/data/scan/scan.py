@@ -12,10 +12,12 @@ import asyncpg
 
 from fleet.connections import Connection
 from fleet.data.kinds import Kind
+from fleet.data.scan.across import look_across
 from fleet.data.scan.columns import Column, Content, Table, read_columns
 from fleet.data.scan.definitions import scan_definitions, scan_statistics
 from fleet.data.scan.findings import Finding, Options
 from fleet.data.scan.looking import Look
+from fleet.data.scan.people import People
 
 _BATCH_BYTES = 1 << 18  # what is split or joined at once holds up all other threads; larger is no faster
 _STATEMENT = "3h"
@@ -65,7 +67,7 @@ async def _table(connection: Connection, options: Options, table: Table, words: 
     looks = [Look(column, options, words) for column in table.columns]
 
     async def read() -> list[Finding]:
-        await _copy(connection, query, looks)
+        await _copy(connection, query, looks, options.people)
         return [
             Finding(*column.key, kind, count)
             for column, look in zip(table.columns, looks, strict=True)
@@ -91,7 +93,7 @@ async def _large_objects(connection: Connection, options: Options, words: dict[s
 
     async def read() -> list[Finding]:
         if await connection.fetchval(_OBJECTS):
-            await _copy(connection, _OBJECT_DATA, [look])
+            await _copy(connection, _OBJECT_DATA, [look], options.people)
         return [Finding(*_LARGE_OBJECTS.key, kind, count) for kind, count in look.counts().items()]
 
     return await _read("pg_catalog.pg_largeobject", connection, read)
@@ -124,7 +126,7 @@ async def _reading(connection: Connection) -> AsyncIterator[None]:
         yield
 
 
-async def _copy(connection: Connection, query: str, looks: list[Look]) -> None:
+async def _copy(connection: Connection, query: str, looks: list[Look], people: People) -> None:
     rest: list[bytes] = []
     size = 0
 
@@ -138,18 +140,19 @@ async def _copy(connection: Connection, query: str, looks: list[Look]) -> None:
         whole = b"".join((*rest, part[:end]))
         rest = [part[end + 1 :]]
         size = len(rest[0])
-        await asyncio.to_thread(_look, whole, looks)
+        await asyncio.to_thread(_look, whole, looks, people)
 
     await connection.copy_from_query(query, output=take, format="text", timeout=None)
-    await asyncio.to_thread(_look, b"".join(rest).removesuffix(b"\n"), looks)
+    await asyncio.to_thread(_look, b"".join(rest).removesuffix(b"\n"), looks, people)
 
 
-def _look(rows: bytes, looks: list[Look]) -> None:
+def _look(rows: bytes, looks: list[Look], people: People) -> None:
     if not rows and len(looks) > 1:
         return
     columns = zip(*(line.split("\t") for line in rows.decode("utf-8", "replace").split("\n")), strict=True)
     for look, values in zip(looks, columns, strict=True):
         look.take([_unescaped(value) if "\\" in value else value for value in values])
+    look_across(looks, people)
 
 
 def _unescaped(value: str) -> str:
