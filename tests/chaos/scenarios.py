@@ -14,8 +14,10 @@ APPROVED = "drop_invalid_index"  # one will do: how people are asked is the same
 # what they did is taken back: cancelling them is tried in several places, the first one in all
 UNDOES = "backup"
 UNDO = frozenset({UNDOES, "restore", "recover"})
+STAYS = frozenset({"refresh", "reset"})  # from the last step but one on: cancelled before that
 ELSEWHERE = 2  # places to cancel
 SECOND_DEATHS = 6  # points that the second worker passes at most before it is killed as well
+_BEGINS = "commit _step "  # a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,13 @@ async def tasks(site: Site, actions: Sequence[str], seed: int) -> AsyncIterator[
 
 def _cancels(action: str, points: Sequence[str], chance: random.Random) -> list[str]:
     """In the middle of the last step that changes anything; for what undoes something, at its end and elsewhere too."""
+    if action in STAYS:
+        begins = [at for at, point in enumerate(points) if point.startswith(_BEGINS) and point.endswith("before")]
+        points = points[: begins[-2]]
     inside = [point for point in points if not point.startswith("commit")]
     if action == UNDOES or not inside:  # what only looks has nothing to be cancelled in
         return inside
-    begun = max(at for at, point in enumerate(points[: points.index(inside[-1])]) if point.startswith("commit _step "))
+    begun = max(at for at, point in enumerate(points[: points.index(inside[-1])]) if point.startswith(_BEGINS))
     first = next(point for point in points[begun:] if point in inside)
     return [first, inside[-1], *chance.sample(inside, ELSEWHERE)] if action in UNDO else [first]
 
