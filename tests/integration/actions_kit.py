@@ -241,8 +241,15 @@ async def plant_idle_transactions(ground: Ground) -> Mapping[str, Any]:
 
 
 async def count_terminated(ground: Ground) -> int:
-    """Sessions of the clients that were ended by somebody."""
-    await asyncio.sleep(0)
+    """Sessions of the clients that were ended by somebody. One whose transaction is gone is about to end."""
+
+    async def seen() -> bool:
+        there = [connection.get_server_pid() for connection in ground.held if not connection.is_closed()]
+        stay = """select count(*) from pg_stat_activity where pid = any($1)
+            and (state is distinct from 'idle in transaction' or xact_start is not null)"""
+        return bool(await ground.sql.fetchval(stay, there) == len(there))
+
+    await until(seen, "what was ended is seen by its client")
     return sum(connection.is_closed() for connection in ground.held)
 
 
