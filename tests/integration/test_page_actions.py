@@ -18,7 +18,7 @@ from tests.integration.engines import MakeDaemon, request, until
 from tests.integration.page_site import PageSite, operator, page_site
 from tests.integration.scripted import Dangerous, Destructive, Gate, Scripted
 
-HOSTILE = "\"><script>alert(1)</script> & {{ 7*7 }} '; drop table x; --\nnext"
+HOSTILE = "\"><script>alert(1)</script> & {{ 7919*7907 }} '; drop table x; --\nnext"
 ALERT = {"alertname": "TooOld", "environment": "preprod", "relname": HOSTILE}
 PREPROD = {"environment": "preprod", "action": "dangerous"}
 
@@ -86,7 +86,7 @@ async def test_names_are_text_and_no_script_is_needed(site: PageSite) -> None:
         assert page.status == 200
         assert page.tags.count("script") == len(re.findall(r'<script src="/static/[^"]+" defer></script>', page.html))
         assert page.handlers == []
-        assert "49" not in page.text.replace(run.id, "").replace(run.digest or "", "") or "{{ 7*7 }}" in page.text
+        assert "62615533" not in page.text, "no template is made of it"
     assert " ".join(HOSTILE.split()) in pages[1].text
     assert 'href="/alerts/' in pages[1].html
     assert "TooOld" in pages[1].text
