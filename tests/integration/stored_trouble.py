@@ -38,7 +38,7 @@ async def count_pins(ground: Stores) -> int:
 
 async def plant_backups(ground: Stores) -> Mapping[str, Any]:
     store = local(ground.store)
-    await make_snapshot(store, time.time() - DAY, packs(1, 2))
+    await make_snapshot(store, time.time() - DAY - 2 * HOUR, packs(1, 2))  # another day than the next, even at midnight
     await make_snapshot(store, time.time() - HOUR, packs(2, 3))
     return {}
 
