@@ -126,10 +126,7 @@ class Engine:
             )
             raise
         if made.new:
-            again = made.run.key != request.key
-            self.means.world.emit(
-                ActionEvent(Happened.REQUESTED, made.run, self.means.now(), request.reason, again=again)
-            )
+            self._tell(Happened.REQUESTED, made.run, request.reason, again=made.run.key != request.key)
         return made
 
     async def _insert(self, connection: AsyncConnection, request: Request, target: Target) -> Submitted:
@@ -141,8 +138,9 @@ class Engine:
             fixed = [run for run in earlier if run.result is Result.FIXED]
             if fixed or request.source is not Source.ALERT:
                 return Submitted((fixed or earlier)[0], False, "it was asked for before, and is done")
-            if (person := await runs.declined(connection, earlier[0])) is not None:
-                return Submitted(earlier[0], False, f"{person} said no to it: as long as the alert fires, that counts")
+            since = self.means.now() - self.means.limits().approval_expires.total_seconds()
+            if (person := await runs.declined(connection, earlier[0], since)) is not None:
+                return Submitted(earlier[0], False, f"{person} said no to it, so nobody is asked for now")
             request = _again(request, len(earlier) + 1)
         run = await runs.add(connection, uuid.uuid4().hex[:12], request, target)
         if run is None:
@@ -186,8 +184,10 @@ class Engine:
                 )
             self._tell(Happened.REFUSED if result is Result.REFUSED else Happened.DONE, run, reason, result)
 
-    def _tell(self, kind: Happened, run: Run, text: str = "", result: Result | None = None) -> None:
-        self.means.world.emit(ActionEvent(kind, run, self.means.now(), text, {}, result))
+    def _tell(
+        self, kind: Happened, run: Run, text: str = "", result: Result | None = None, *, again: bool = False
+    ) -> None:
+        self.means.world.emit(ActionEvent(kind, run, self.means.now(), text, {}, result, again))
 
     def running(self) -> Sequence[str]:
         """Ids of the runs in the hands of this process."""

@@ -77,8 +77,13 @@ async def under_key(connection: AsyncConnection, key: str) -> list[Run]:
     return await many(connection, query.order_by(RUN.c.requested_at.desc()))
 
 
-async def declined(connection: AsyncConnection, run: Run) -> str | None:
-    """Who rejected or cancelled an ended run; None: nobody did."""
+async def declined(connection: AsyncConnection, run: Run, since: float) -> str | None:
+    """Who said no to an ended run when people were asked, by rejecting or cancelling it; None: nobody has `since`.
+
+    Who cancels what needs nobody's approval, such as a backup in a bad moment, has not said no to the next one.
+    """
+    if run.begun_at is not None or run.expires_at is None or (run.ended_at or 0.0) < since:
+        return None
     if run.result is Result.CANCELLED:
         return run.asked_by
     query = select(_APPROVAL.c.person).where(_APPROVAL.c.run_id == run.id, _APPROVAL.c.approved.is_(False))

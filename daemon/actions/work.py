@@ -26,9 +26,9 @@ from daemon.actions.queue import Queue
 from daemon.actions.request import Outcome, Result
 from daemon.actions.runs import FencedError
 from daemon.actions.stages import STAGES
-from daemon.actions.stages._apply import AWAY_PAUSE, FIRST_BACKOFF, PASSING, describe, persist
+from daemon.actions.stages._apply import FIRST_BACKOFF, PASSING, describe, patiently
 from daemon.actions.takeover import end_sessions
-from daemon.actions.turn import Asked, Ended, Parked, Stage, Stop, Turn, by_hand, cancelled, ended, subject_of
+from daemon.actions.turn import Asked, Ended, Parked, Stop, Turn, by_hand, cancelled, ended, subject_of
 from daemon.actions.views import Run
 from fleet.errors import ActionError, CustodeError, StateAwayError
 
@@ -140,7 +140,8 @@ class Work:
             if run.asked == "cancel":
                 return by_hand(turn, run)
             for stage in STAGES:
-                found = await self._patiently(turn, stage)
+                # it may be done again: it looks at what is on record
+                found = await patiently(turn, partial(stage, turn))
                 if found is not None:
                     return found
         except FencedError:
@@ -150,19 +151,6 @@ class Work:
                 log.exception("action_broke", action=run.action, environment=run.environment, run=run.id)
             return ended(turn, Result.FAILED, describe(error))
         raise AssertionError("the last stage ends every run")
-
-    async def _patiently(self, turn: Turn, stage: Stage) -> Stop | None:
-        """A stage may be done again: it looks at what is on record. So it waits for the state database."""
-        told = False
-        while True:
-            try:
-                return await stage(turn)
-            except StateAwayError as error:
-                if not told:
-                    told, run = True, turn.run
-                    log.warning("turn_waits_for_state", run=run.id, environment=run.environment, error=error.message)
-                await asyncio.sleep(AWAY_PAUSE)
-                await self.means.state.returned()
 
     async def _alone(self, turn: Turn) -> Parked | None:
         """Nobody else may still be at it; where that cannot be seen to, later."""
@@ -210,13 +198,13 @@ class Work:
             case Asked():
                 pass
             case Parked():
-                await persist(turn, lambda: self._park(turn, stop))
-                await persist(turn, lambda: self._look_again(turn.run, stop))
+                await patiently(turn, lambda: self._park(turn, stop))
+                await patiently(turn, lambda: self._look_again(turn.run, stop))
             case Ended(outcome=outcome):
                 await self._undo(turn, outcome)
-                await persist(turn, lambda: self._end(turn, outcome))
+                await patiently(turn, lambda: self._end(turn, outcome))
         if held:
-            await persist(turn, lambda: self._make_room(turn.run.environment))
+            await patiently(turn, lambda: self._make_room(turn.run.environment))
         return turn.run
 
     async def _park(self, turn: Turn, stop: Parked) -> Run:
@@ -258,7 +246,7 @@ class Work:
             async with self.means.state.begin() as connection:
                 await turn.record(connection, Entry.UNDO, error=error)
 
-        await persist(turn, record)
+        await patiently(turn, record)
 
     async def _end(self, turn: Turn, outcome: Outcome) -> Run:
         async with self.means.state.begin() as connection:

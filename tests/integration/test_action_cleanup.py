@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any
 
 import asyncpg
 import pytest
 
-from actions import Plan, Verdict
+from actions import Verdict
 from actions.cleanup import Cleanup, Parameters
 from fleet.embedded import EmbeddedServer
-from fleet.environment import Environment
 from fleet.errors import ActionError
-from fleet.policy import TIER_DEFAULTS, Policy, RowRetention, Tier
 from tests.integration.actions_kit import at_work, run_all
-from tests.integration.cleanup_trouble import SCHEMA, with_retention
-
-MakeEnvironment = Callable[..., Environment]
-DAY = timedelta(days=1)
-OLD = "now() - interval '100 days'"
-POLICY = with_retention(TIER_DEFAULTS[Tier.QA])
-
-
-def policy(*rules: tuple[str, int] | tuple[str, int, str]) -> Policy:
-    """Tables, with the days that their rows are kept and the column that tells their age."""
-    made = tuple(RowRetention(table=rule[0], keep=rule[1] * DAY, column=(*rule, "created_at")[2]) for rule in rules)
-    return POLICY.model_copy(update={"data": POLICY.data.model_copy(update={"row_retention": made})})
-
-
-async def clean(environment: Environment, **parameters: Any) -> tuple[Plan, Verdict]:
-    asked = Parameters.model_validate(parameters)
-    async with at_work(environment) as job:
-        plan = await Cleanup().plan(job, asked)
-        await run_all(Cleanup(), job, asked, plan)
-        return plan, await Cleanup().verify(job, asked, plan)
-
-
-async def count(sql: asyncpg.Connection, table: str) -> int:
-    return int(await sql.fetchval(f"select count(*) from {table}"))  # noqa: S608
+from tests.integration.cleanup_kit import DAY, DELETED, OLD, POLICY, MakeEnvironment, clean, count, policy, transaction
+from tests.integration.cleanup_trouble import SCHEMA
 
 
 async def test_old_conversations_go_with_all_that_belongs_to_them(
@@ -190,14 +162,6 @@ async def test_a_key_without_an_index_is_refused(make_environment: MakeEnvironme
     assert verdict.fixed, verdict.reason
 
 
-@asynccontextmanager
-async def transaction(server: EmbeddedServer, database: str, statement: str) -> AsyncIterator[asyncpg.Connection]:
-    other = await asyncpg.connect(server.dsn(database))
-    await other.execute(f"begin; {statement}")
-    yield other
-    await other.close()
-
-
 async def test_rows_in_use_are_not_waited_for(
     make_environment: MakeEnvironment, sql: asyncpg.Connection, server: EmbeddedServer, database: str
 ) -> None:
@@ -228,17 +192,6 @@ async def test_a_row_that_cannot_be_deleted_in_time_is_left(
     assert [row["id"] for row in await sql.fetch("select id from a")] == [7]
     _, verdict = await clean(environment)
     assert verdict.fixed, verdict.reason
-
-
-# what each transaction has deleted
-DELETED = """
-    create table deleted (xid xid8, rows bigint);
-    create function note() returns trigger language plpgsql as $$ begin
-        insert into deleted select pg_current_xact_id(), count(*) from gone; return null;
-    end $$;
-    create trigger note after delete on messages referencing old table as gone
-        for each statement execute function note();
-"""
 
 
 async def test_writers_are_not_held_up(
@@ -280,108 +233,6 @@ async def test_writers_are_not_held_up(
     rows = [record[0] for record in await sql.fetch("select sum(rows)::int from deleted group by xid")]
     assert sum(rows) >= 60_000
     assert max(rows) <= 10_000, "however many there are, a transaction is small"
-
-
-# ten conversations past their time, each with three messages that are not, and what belongs to these
-YOUNG = f"""
-    {SCHEMA};
-    create table attachments (id int primary key generated always as identity,
-        message_id int not null references messages on delete cascade, created_at timestamptz default now());
-    create table files (conversation_id int references conversations on delete cascade);
-    create table notes (conversation_id int references conversations on delete set null);
-    insert into conversations select i, {OLD} from generate_series(1, 10) i;
-    insert into messages (conversation_id) select c.id from conversations c, generate_series(1, 3);
-    insert into attachments (message_id) select id from messages
-"""  # noqa: S608
-YOUNG_RULES = policy(("attachments", 30), ("messages", 60), ("conversations", 90))
-SEVENTH = """
-    select array_agg((c.id, (select count(*) from messages m where m.conversation_id = c.id),
-        (select count(*) from messages m join attachments a on a.message_id = m.id where m.conversation_id = c.id)))
-    from conversations c
-"""
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "insert into messages (conversation_id) values (7)",
-        "update conversations set created_at = now() where id = 7",
-        "insert into files values (7)",
-        "select from messages where id = (select max(id) from messages where conversation_id = 7) for update",
-        """insert into attachments (message_id)
-            select max(id) from messages where conversation_id = 7""",
-        """select from attachments where id = (select max(a.id) from attachments a
-            join messages m on m.id = a.message_id where m.conversation_id = 7) for update""",
-    ],
-    ids=["written to", "taken up", "referred to", "message in use", "attachment written", "attachment in use"],
-)
-async def test_a_row_that_stays_keeps_all_that_is_younger(
-    make_environment: MakeEnvironment, sql: asyncpg.Connection, server: EmbeddedServer, database: str, statement: str
-) -> None:
-    await sql.execute(YOUNG)
-    async with transaction(server, database, statement) as writer:
-        _, verdict = await clean(make_environment(policy=YOUNG_RULES))
-        assert "1 row(s) of public.conversations are past their time still" in verdict.reason
-        assert await sql.fetchval(SEVENTH) == [(7, 3, 3)]
-        await writer.execute("rollback")
-    _, verdict = await clean(make_environment(policy=YOUNG_RULES))
-    assert verdict.fixed, verdict.reason
-    assert await count(sql, "conversations") + await count(sql, "messages") + await count(sql, "attachments") == 0
-
-
-SLOW = """
-    create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.4); return old; end $$;
-    create trigger slow before delete on messages for each row when (old.conversation_id = 7) execute function slow();
-"""
-
-
-@pytest.mark.parametrize("trouble", ["", SLOW], ids=["delete waits", "slow"])
-async def test_what_takes_too_long_is_left_whole(
-    make_environment: MakeEnvironment, sql: asyncpg.Connection, server: EmbeddedServer, database: str, trouble: str
-) -> None:
-    await sql.execute(YOUNG)
-    await sql.execute(trouble or "insert into notes values (7)")
-    async with transaction(server, database, "select from notes for update"):
-        _, verdict = await clean(make_environment(policy=YOUNG_RULES))
-    assert "1 row(s) of public.conversations are past their time still" in verdict.reason
-    assert await sql.fetchval(SEVENTH) == [(7, 3, 3)]
-
-
-async def test_a_key_to_a_single_partition_keeps_what_it_refers_to(
-    make_environment: MakeEnvironment, sql: asyncpg.Connection
-) -> None:
-    await sql.execute(f"""
-        create table conversations (id int primary key, created_at timestamptz);
-        create table messages (id int, conversation_id int references conversations on delete cascade,
-            created_at timestamptz default now()) partition by range (id);
-        create index on messages (conversation_id);
-        create table first_hundred partition of messages (primary key (id)) for values from (0) to (100);
-        create table files (message_id int references first_hundred on delete cascade);
-        insert into conversations values (1, {OLD});
-        insert into messages values (1, 1), (2, 1);
-        insert into files values (2)
-    """)  # noqa: S608
-    plan, _ = await clean(make_environment(policy=policy(("messages", 90), ("conversations", 90))))
-    assert plan.figures["kept_rows"] == 1
-    assert (await count(sql, "messages"), await count(sql, "files")) == (2, 1)
-
-
-@pytest.mark.parametrize("age", ["100 days", "0 days"], ids=["old", "young"])
-async def test_very_many_rows_of_one(
-    make_environment: MakeEnvironment, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, age: str
-) -> None:
-    """Old ones go before it, in batches; younger ones with it, at once, however busy the machine is."""
-    monkeypatch.setattr("actions._retention_delete._SINGLE_MS", 60_000)
-    await sql.execute(SCHEMA)
-    await sql.execute(DELETED)
-    await sql.execute(f"insert into conversations select i, {OLD} from generate_series(1, 5) i")  # noqa: S608
-    await sql.execute(f"""insert into messages (conversation_id, created_at)
-        select 1 + i / 12000, now() - interval '{age}' from generate_series(1, 12003) i""")  # noqa: S608
-    _, verdict = await clean(make_environment(policy=POLICY), relname="conversations", share=1.0)
-    assert verdict.fixed, verdict.reason
-    assert (await count(sql, "conversations"), await count(sql, "messages")) == (0, 0)
-    most = max(record[0] for record in await sql.fetch("select sum(rows)::int from deleted group by xid"))
-    assert most <= 10_000 if age == "100 days" else most == 11_999
 
 
 @pytest.mark.parametrize("days", [10, -10], ids=["ahead", "behind"])

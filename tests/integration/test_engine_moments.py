@@ -66,8 +66,11 @@ async def test_cancelled_while_planned_it_neither_begins_nor_asks(
     assert not [told for told in world.told() if told.startswith("waits for")]
 
 
-async def test_cancelled_in_a_step_it_begins_no_other(make_daemon: MakeDaemon) -> None:
-    gate = Gate()
+@pytest.mark.parametrize("fails", [False, True])
+async def test_cancelled_in_a_step_it_neither_begins_another_nor_tries_again(
+    make_daemon: MakeDaemon, fails: bool
+) -> None:
+    gate = Slow() if fails else Gate()
     action = Scripted(first=gate)
     daemon = await make_daemon(action)
     run = await daemon.ask(request())
@@ -75,19 +78,7 @@ async def test_cancelled_in_a_step_it_begins_no_other(make_daemon: MakeDaemon) -
     await daemon.people.cancel(run.id, "anna", via="cli")
     gate.go.set()
     assert (await daemon.until(run)).result is Result.CANCELLED
-    assert action.done == ["qa/first", "qa/cancelled"]
-
-
-async def test_cancelled_in_a_step_that_fails_it_is_not_tried_again(make_daemon: MakeDaemon) -> None:
-    gate = Slow()
-    action = Scripted(first=gate)
-    daemon = await make_daemon(action)
-    run = await daemon.ask(request())
-    await gate.until_reached()
-    await daemon.people.cancel(run.id, "anna", via="cli")
-    gate.go.set()
-    assert (await daemon.until(run)).result is Result.CANCELLED
-    assert action.done == ["qa/cancelled"]
+    assert action.done == ["qa/cancelled"] if fails else ["qa/first", "qa/cancelled"]
 
 
 async def test_a_pause_that_a_failure_overtook_is_over_once_it_is_resumed(make_daemon: MakeDaemon) -> None:
@@ -180,11 +171,11 @@ async def test_a_second_call_begins_nothing_on_what_was_given_away(make_daemon: 
 
 
 @pytest.mark.parametrize("how", ["rejected", "cancelled"])
-async def test_the_no_of_a_person_counts_as_long_as_the_alert_fires(
+async def test_the_no_of_a_person_who_was_asked_counts_for_a_while(
     make_daemon: MakeDaemon, world: TestWorld, how: str
 ) -> None:
     world.firing = True
-    daemon = await make_daemon(Dangerous())
+    daemon = await make_daemon(Dangerous(), approval_expires=timedelta(days=1))
     asked = request(source=Source.ALERT, alert=ALERT | {"environment": "preprod"}, **PREPROD)
     run = await daemon.until(await daemon.ask(asked), RunState.WAITING)
     if how == "rejected":
@@ -196,7 +187,26 @@ async def test_the_no_of_a_person_counts_as_long_as_the_alert_fires(
     assert again.note.startswith("anna said no to it")
     retried = await daemon.people.retry(run.id, "bruno", via="cli")
     assert retried.new, "people may"
-    assert (await daemon.people.submit(request("k1, fired anew", **PREPROD))).note.startswith("dangerous is under way")
+    await daemon.until(retried.run, RunState.WAITING)
+    await daemon.people.cancel(retried.run.id, "bruno", via="cli")
+    world.shift += 86_401
+    assert (await daemon.people.submit(asked)).new
+
+
+async def test_who_cancels_what_needs_no_approval_has_not_said_no_to_the_next(
+    make_daemon: MakeDaemon, world: TestWorld
+) -> None:
+    """Such as a backup in a bad moment."""
+    world.firing = True
+    gate = Gate()
+    daemon = await make_daemon(Scripted(first=gate))
+    asked = request(source=Source.ALERT, alert=ALERT)
+    run = await daemon.ask(asked)
+    await gate.until_reached()
+    await daemon.people.cancel(run.id, "anna", via="cli")
+    gate.go.set()
+    assert (await daemon.until(run)).result is Result.CANCELLED
+    assert (await daemon.people.submit(asked)).new
 
 
 async def test_what_is_approved_is_planned_anew_only_when_it_may_begin(make_daemon: MakeDaemon) -> None:

@@ -84,23 +84,27 @@ async def _step(turn: Turn, number: int, step: Step) -> Stop | None:
                 connection, Entry.STEP, name=step.name, state="finished", figures=figures, seconds=seconds
             )
 
-    await persist(turn, finish)
+    await patiently(turn, finish)
     turn.tell(Happened.STEP, step.name, figures)
     return None
 
 
-async def persist(turn: Turn, write: Callable[[], Awaitable[T]]) -> T:
-    """What was done is put on record, as soon as the state database is there."""
-    told = False
+async def patiently(turn: Turn, work: Callable[[], Awaitable[T]]) -> T:
+    """Done once the state database is there, such as to put on record what was done; to be repeated until then."""
+    tries, where = 0, {"run": turn.run.id, "environment": turn.run.environment}
     while True:
         try:
-            return await write()
+            done = await work()
         except StateAwayError as error:
-            if not told:
-                told, run = True, turn.run
-                log.warning("record_waits_for_state", run=run.id, environment=run.environment, error=error.message)
+            if tries == 0:
+                log.warning("turn_waits_for_state", error=error.message, **where)
+            tries += 1
             await asyncio.sleep(AWAY_PAUSE)  # it may be there, and have no room for one more session
             await turn.means.state.returned()
+        else:
+            if tries:
+                log.info("turn_goes_on", tries=tries, **where)
+            return done
 
 
 async def _held_up(turn: Turn, connection: AsyncConnection, step: str) -> Stop | None:
@@ -130,7 +134,7 @@ async def _failed(turn: Turn, number: int, step: Step, tries: int, error: Except
             await runs.end_step(connection, turn.run, number, at, error=said)
             await turn.record(connection, Entry.STEP, name=step.name, state="failed", error=said, again=again)
 
-    await persist(turn, note)
+    await patiently(turn, note)
     if not again:
         return ended(turn, Result.FAILED, f"{step.name}: {said}")
     wait = min(FIRST_BACKOFF * 2 ** (tries - 1), LONGEST_BACKOFF)

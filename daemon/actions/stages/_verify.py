@@ -10,7 +10,7 @@ import structlog
 from actions import Verdict
 from daemon.actions.ledger import Entry
 from daemon.actions.request import Result
-from daemon.actions.stages._apply import PASSING, describe, persist
+from daemon.actions.stages._apply import PASSING, describe, patiently
 from daemon.actions.turn import Stop, Turn, ended
 from fleet.errors import CustodeError
 
@@ -35,7 +35,7 @@ async def verify(turn: Turn) -> Stop | None:
             facts = {"fixed": verdict.fixed, "reason": verdict.reason}
             await turn.record(connection, Entry.VERDICT, **facts, before=turn.plan.figures, after=verdict.figures)
 
-    await persist(turn, record)
+    await patiently(turn, record)
     return ended(turn, Result.FIXED if verdict.fixed else Result.NOT_FIXED, verdict.reason, verdict.figures)
 
 
