@@ -52,7 +52,9 @@ class Limits(Strict):
         True, description="where one approval is needed, may it be that of the person who asked"
     )
     approval_expires: Duration = Field(
-        timedelta(days=3), gt=_NOTHING, description="how long people have to approve, then the request is refused; and how long a no counts"
+        timedelta(days=3),
+        gt=_NOTHING,
+        description="how long people have to approve, then the request is refused; and how long a no counts",
     )
 
 
